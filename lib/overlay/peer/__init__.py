@@ -1,0 +1,1 @@
+"""Peers to program with."""

@@ -1,0 +1,1 @@
+"""The classroom ring: Chord with pings, join, quit and abrupt leave."""

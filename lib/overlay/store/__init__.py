@@ -1,0 +1,1 @@
+"""Records: which peer keeps what, and the bytes on disk."""
