@@ -64,7 +64,7 @@ class Codec:
     """Encodes any message; decodes those of the given classes, and the ones every peer speaks."""
 
     def __init__(self, messages: Iterable[type[Message]]):
-        types = tuple(dict.fromkeys((Done, Refused, Hello, Welcome, *messages)))
+        types: tuple[type[Message], ...] = tuple(dict.fromkeys((Done, Refused, Hello, Welcome, *messages)))
         names = [str(kind.__name__) for kind in types]
         for name in names:
             if names.count(name) > 1:

@@ -84,7 +84,7 @@ class Envelope(msgspec.Struct, Generic[M], frozen=True, array_like=True, gc=Fals
     sender: Contact
     to: Key
     boot: int
-    """The incarnation of `to` that is meant; 0: whoever lives there. Without it a stale pointer reaches the next life."""
+    """The incarnation of `to` that is meant, so that a stale pointer does not reach the next life; 0: any."""
     service: str
     number: int
     """Matches an answer to its call; 0 in one-way messages."""
