@@ -1,0 +1,57 @@
+"""What a driver needs of a disk. Everything here may block: a driver calls it on a pool, never inside a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol as Interface
+
+from overlay.core.storage import Batch, BlobRef, Entry
+
+
+class Partial(Interface):
+    """A body on its way to the disk. One at a time for a reference; it grows from its beginning.
+
+    Every byte goes through `write` and through `check`, in order; one thread may write while another checks, because
+    a disk and SHA-256 together are slower than either.
+    """
+
+    have: int
+    """Bytes that are there, from the beginning of the body; those of an earlier attempt have been checked already."""
+
+    def write(self, data: memoryview) -> None:
+        """Append; `have` grows. LocalError when the disk will not."""
+
+    def check(self, data: memoryview) -> None:
+        """Feed the hash."""
+
+    def finish(self) -> None:
+        """Compare the hash, sync, rename into the store; `source` knows it from now on.
+
+        RemoteError when these are not the bytes of the reference: they are gone then. LocalError when the disk will not.
+        """
+
+    def close(self) -> None:
+        """No more for now; after anything but `finish`, what has come stays for another attempt. Never raises."""
+
+
+class BlobStore(Interface):
+    """The durable side of one peer. Methods may be called by several threads at a time."""
+
+    def entries(self, service: str) -> Mapping[str, Entry]:
+        """What is durable for a service. LocalError when the disk cannot be read."""
+
+    def write(self, service: str, batch: Batch) -> None:
+        """Do the batch in order; durable on return. LocalError when the disk will not, or is full."""
+
+    def find(self, name: str) -> BlobRef:
+        """Hash a file of the shared folder; `source` serves it from then on. LocalError where there is none."""
+
+    def source(self, ref: BlobRef) -> Path | None:
+        """Where the whole body can be read from, None if it is not here."""
+
+    def partial(self, ref: BlobRef) -> Partial:
+        """Begin a body, or go on with one that was cut. Its room stays reserved until it is finished or closed.
+
+        LocalError when the disk has no room, a quota is hit, or the same body is open already.
+        """
