@@ -73,6 +73,9 @@ class Router(Interface):
     def route(self, application: str, key: int, message: Message, *, hint: Contact | None = None) -> Pending[Answered]:
         """Carry a message to the root of its key. `hint` is the first hop."""
 
+    def neighbor_set(self) -> tuple[Contact, ...]:
+        """The peers next to this one on either side, those behind it first."""
+
     def replica_set(self, key: int, count: int) -> tuple[Contact, ...]:
         """The peers that would be the key's root, were those before them gone; as far as is known here."""
 

@@ -1,0 +1,291 @@
+"""How a peer comes into the ring, and how it goes of its own will.
+
+Source: the assignment's steps 3 and 4; ZV15, Join. The peer behind which a newcomer belongs lets it in: the newcomer
+answers before anybody points to it.
+Deviation: ZV15's newcomer looks its successor up and asks it for its list; here the predecessor-to-be hands it over, as
+the assignment prints it, so both are linked from the first moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from overlay.core.context import Failure, Reason
+from overlay.core.message import Contact, Message, Refused
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol, on
+from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.kbr import Answered, Pass, Route
+from overlay.ring.chord import Chord
+from overlay.ring.events import Departed, JoinAccepted, JoinReceived, JoinRefused
+from overlay.ring.messages import (
+    Admit,
+    Admitted,
+    Before,
+    Depart,
+    FindBefore,
+    Join,
+    JoinRequest,
+    Meet,
+    Neighbors,
+    SuccessorChange,
+)
+from overlay.ring.routing import RingRouter
+
+ASK_S = 45.0
+"""For the known peer's word on a request to join: it waits for the answer that comes around the ring."""
+AGAIN_S = 0.5
+ADMIT_S = 3.0
+MAX_QUEUE = 64
+
+
+class Admission(Protocol):
+    """The newcomer's side, the side of the peer that lets it in, and the leaver's."""
+
+    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "router")
+    service = "join"
+    name = "ring"
+    messages: tuple[type[Message], ...] = (Join, Admitted, Meet, FindBefore, Before)
+
+    def __init__(self, chord: Chord, router: RingRouter):
+        self.chord = chord
+        self.router = router
+        router.register(self)
+        chord.meet = self._meet
+        self._queue: deque[tuple[Join, Pending[Message]]] = deque()
+        self._busy = False
+        self._ticket = 0
+        self._joining: Pending[None] | None = None
+
+    # The newcomer --------------------------------------------------------------------------------------------
+
+    def join(self, host: str, port: int, timeout_s: float = 5.0) -> Pending[None]:
+        """Ask the peer at this address to let us in. Fails Indefinite if it cannot be reached, RemoteError if we are refused."""
+        if self._joining is not None or self.chord.member:
+            raise LocalError("this peer is in a ring already, or on its way into one")
+        self._joining = pending = Pending[None]()
+        self._ticket = self.ctx.rng.getrandbits(63)
+        self._knock(host, port, self.ctx.now + timeout_s)
+        return pending
+
+    def _knock(self, host: str, port: int, until: float) -> None:
+        """Try until the time has come; a peer that answers is worth more patience than one that does not."""
+        pending = self._joining
+        if pending is None or pending.done:
+            return
+
+        def met(known: Contact) -> None:
+            if known.id == self.ctx.me.id:
+                self._refused(f"Peer {known.id} at {host}:{port} is in the ring already")
+                return
+            self.ctx.call(known, JoinRequest(self.ctx.me, self._ticket), decided, failed, timeout_s=ASK_S)
+
+        def decided(_: object) -> None:
+            """Admit has come, or will in a moment; if it was lost we ask again."""
+            self.ctx.after(AGAIN_S, self._knock, host, port, self.ctx.now + ASK_S)
+
+        def failed(failure: Failure) -> None:
+            if failure.reason is Reason.REFUSED and not failure.detail.startswith(AGAIN):
+                self._refused(failure.detail)
+            elif failure.reason is Reason.REFUSED:
+                self.ctx.after(AGAIN_S, self._knock, host, port, max(until, self.ctx.now + ASK_S))
+            elif self.ctx.now < until:
+                self.ctx.after(AGAIN_S, self._knock, host, port, until)
+            else:
+                pending.fail(Indefinite(f"no peer answers at {host}:{port}"))
+                self._joining = None
+
+        self.ctx.meet(host, port, met, failed, timeout_s=min(2.0, max(0.1, until - self.ctx.now)))
+
+    def _refused(self, why: str) -> None:
+        pending, self._joining = self._joining, None
+        if pending is not None and not self.chord.member:
+            self.ctx.notify(JoinRefused(why))
+            pending.fail(RemoteError(why))
+
+    @on(Admit)
+    def on_admit(self, sender: Contact, admit: Admit) -> Message | None:
+        if admit.ticket != self._ticket or not self._ticket:
+            return Refused("this peer has not asked to be let in")
+        if self.chord.member:
+            first_before = self.chord.before
+            return None if first_before is not None and first_before.id == sender.id else Refused("I am in already")
+        self.chord.begin(admit.successors, admit.predecessors, awaited=False)
+        self.ctx.notify(JoinAccepted(*self.chord.names()))
+        pending, self._joining = self._joining, None
+        if pending is not None:
+            pending.resolve(None)
+        return None
+
+    # The peer that is known, and the one that lets in -----------------------------------------------------------
+
+    @on(JoinRequest)
+    def on_join_request(self, sender: Contact, request: JoinRequest) -> Message | Pending[Message]:
+        if not self.chord.member or self.chord.leaving:
+            return Refused(AGAIN + "the peer that was asked is not in the ring")
+        if sender != request.newcomer or request.newcomer.id >> self.chord.config.bits:
+            return Refused(f"a peer of this ring has an id of {self.chord.config.bits} bits and asks for itself")
+        word: Pending[Message] = Pending()
+        routed = self.router.route(self.name, request.newcomer.id, Join(request.newcomer, request.ticket), before=True)
+        routed.when_done(lambda pending: _pass_word(pending, word))
+        return word
+
+    def forward(self, key: int, message: Message, next_hop: Contact) -> Pass:
+        return Pass(next_hop)
+
+    def update(self, neighbor: Contact, joined: bool) -> None:
+        """The ring itself has nothing to do then."""
+
+    def deliver(self, message: Message, route: Route) -> Message | Pending[Message]:
+        if isinstance(message, Join):
+            return self._enqueue(message)
+        if isinstance(message, Meet):
+            self.chord.consider(message.peer)
+        return Before(self.chord.picture())
+
+    def _enqueue(self, join: Join) -> Pending[Message]:
+        answer: Pending[Message] = Pending()
+        if len(self._queue) >= MAX_QUEUE:
+            answer.resolve(Admitted("too many join at once", again=True))
+            return answer
+        self._queue.append((join, answer))
+        self._next()
+        return answer
+
+    def _next(self) -> None:
+        """One at a time: the second newcomer may belong behind the first."""
+        if self._busy or not self._queue:
+            return
+        self._busy = True
+        join, answer = self._queue.popleft()
+        answer.when_done(self._ready)
+        self._admit(join, answer)
+
+    def _ready(self, _: object) -> None:
+        self._busy = False
+        self._next()
+
+    def _admit(self, join: Join, answer: Pending[Message]) -> None:
+        chord, newcomer = self.chord, join.newcomer
+        if chord.leaving or not chord.is_before(newcomer.id):
+            answer.resolve(Admitted("the ring has just changed here", again=True))
+            return
+        holder = next((c for c in (self.ctx.me, *chord.known()) if c.id == newcomer.id), None)
+        if holder is not None and holder.boot != newcomer.boot:
+            self._clash(holder, join, answer)
+            return
+        first = chord.first
+        successors = tuple(c for c in [*chord.successors, self.ctx.me] if c.id != newcomer.id and c.boot)[:8]
+        predecessors = (self.ctx.me, *(c for c in (chord.before,) if c is not None and c.id != newcomer.id))
+
+        def came(_: object) -> None:
+            if chord.first.is_same_peer(newcomer):
+                answer.resolve(Admitted())
+            elif chord.leaving or chord.first != first:
+                # It will be found by stabilization, as its ping reaches its successor.
+                chord.consider(newcomer)
+                answer.resolve(Admitted())
+            else:
+                self.ctx.notify(JoinReceived(newcomer.id))
+                chord.insert(newcomer)
+                if chord.before is not None and not chord.before.is_same_peer(newcomer):
+                    chord.ctx.send(chord.before, SuccessorChange())
+                answer.resolve(Admitted())
+
+        def failed(failure: Failure) -> None:
+            answer.resolve(Admitted(f"the newcomer does not answer at {newcomer.host}:{newcomer.port}", again=True))
+
+        self.ctx.call(newcomer, Admit(join.ticket, predecessors, successors), came, failed, timeout_s=ADMIT_S)
+
+    def _clash(self, holder: Contact, join: Join, answer: Pending[Message]) -> None:
+        """The id is taken, unless its holder is dead or was another life of the newcomer."""
+        if holder is self.ctx.me:
+            answer.resolve(Admitted(_taken(holder)))
+        elif holder.address == join.newcomer.address:
+            self.chord.dead(holder)
+            self._admit(join, answer)
+        else:
+            self.chord.ask(
+                holder,
+                lambda picture: answer.resolve(
+                    Admitted("" if picture.leaving else _taken(holder), again=picture.leaving)
+                ),
+                lambda: answer.resolve(Admitted("the id's holder was just found dead", again=True)),
+            )
+
+    def _meet(self, contact: Contact, start: Contact) -> None:
+        hint = None if start.id == self.ctx.me.id else start
+        self.router.route(self.name, contact.id, Meet(contact), hint=hint, before=True)
+
+    # The leaver ----------------------------------------------------------------------------------------------
+
+    def depart(self, then: Callable[[], None]) -> None:
+        """Tell everybody who points to us; `then` when they know, or do not answer."""
+        chord = self.chord
+        if not chord.member or not chord.shown:
+            chord.leave()
+            self.ctx.after(0, self._departed, then)
+        elif chord.before is None:
+            routed = self.router.route(self.name, self.ctx.me.id, FindBefore(), before=True)
+            routed.when_done(lambda pending: self._tell(_found_before(pending), then))
+        elif chord.before2 is None:
+            before = chord.before
+            chord.ask(
+                before,
+                lambda picture: self._tell((before, *picture.predecessors[:1]), then),
+                lambda: self._tell((), then),
+            )
+        else:
+            self._tell((chord.before, chord.before2), then)
+
+    def _tell(self, behind: tuple[Contact, ...], then: Callable[[], None]) -> None:
+        chord = self.chord
+        if chord.leaving:
+            return
+        chord.leave()
+        told = {c.id: c for c in (*behind, *chord.shown[:1]) if c.id != self.ctx.me.id and c not in chord.gone}
+        waiting = len(told)
+
+        def one_less(_: object) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting == 0:
+                self._departed(then)
+
+        if not told:
+            self.ctx.after(0, self._departed, then)
+        for contact in told.values():
+            chord.ctx.call(contact, Depart(), one_less, one_less, timeout_s=5.0)
+
+    def _departed(self, then: Callable[[], None]) -> None:
+        self.ctx.notify(Departed())
+        then()
+
+
+AGAIN = "not now: "
+"""How a refusal begins that is worth another try."""
+
+
+def _taken(holder: Contact) -> str:
+    return f"Peer {holder.id} is in the ring already"
+
+
+def _pass_word(pending: Pending[Answered], word: Pending[Message]) -> None:
+    """What came around the ring is the known peer's answer to the newcomer."""
+    if pending.error is not None:
+        word.fail(RemoteError(AGAIN + str(pending.error)))
+        return
+    answer = pending.result().answer
+    if isinstance(answer, Admitted) and answer.why:
+        word.fail(RemoteError((AGAIN if answer.again else "") + answer.why))
+    else:
+        word.resolve(answer)
+
+
+def _found_before(pending: Pending[Answered]) -> tuple[Contact, ...]:
+    if pending.error is not None:
+        return ()
+    answered = pending.result()
+    neighbors: Neighbors | None = answered.answer.neighbors if isinstance(answered.answer, Before) else None
+    return (answered.root, *(neighbors.predecessors[:1] if neighbors is not None else ()))

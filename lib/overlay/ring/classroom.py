@@ -1,0 +1,28 @@
+"""The classroom's peer put together: pings, the ring, its routing and its door."""
+
+from __future__ import annotations
+
+from overlay.core.protocol import Protocol
+from overlay.ring.admission import Admission
+from overlay.ring.chord import Chord, RingConfig
+from overlay.ring.pings import PingConfig, Pings
+from overlay.ring.routing import RingRouter, RoutingConfig
+
+
+class RingParts:
+    """The protocols of a ring at one peer, which know each other; not yet in a node."""
+
+    def __init__(
+        self,
+        interval_s: float = 3.0,
+        ring: RingConfig = RingConfig(),  # noqa: B008 -- frozen
+        routing: RoutingConfig = RoutingConfig(),  # noqa: B008 -- frozen
+    ):
+        self.pings = Pings(PingConfig(interval_s=interval_s))
+        self.chord = Chord(self.pings, ring)
+        self.router = RingRouter(self.chord, routing)
+        self.admission = Admission(self.chord, self.router)
+
+    def protocols(self) -> tuple[Protocol, ...]:
+        """In the order in which they are added to a node."""
+        return self.pings, self.chord, self.router, self.admission

@@ -1,0 +1,99 @@
+"""Peers that were lost may come back: a pause ends, a partition heals. Rings that grew apart find each other through them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from overlay.core.context import Failure, Reason
+from overlay.core.message import Contact
+from overlay.ring.messages import Ask, Neighbors
+
+if TYPE_CHECKING:
+    from overlay.ring.chord import Chord
+
+MAX_LOST = 16
+SEARCH_S = 5.0
+"""Between two looks for lost peers."""
+AT_ONCE = 4
+"""Lost peers that are looked for at a time."""
+GIVE_UP_S = 900.0
+"""A peer lost for longer has to join again by itself."""
+ORPHAN_ROUNDS = 3
+"""After so many rounds in which nobody behind us points to us, we make ourselves known."""
+
+
+class LostAndFound:
+    """Remembers the dead by incarnation, and asks now and then whether they are."""
+
+    __slots__ = ("_chord", "_lost", "_orphan", "_searching")
+
+    def __init__(self, chord: Chord):
+        self._chord = chord
+        self._lost: dict[tuple[int, int], tuple[Contact, float]] = {}
+        self._orphan = 0
+        self._searching = False
+
+    def add(self, contact: Contact) -> None:
+        """Taken for dead just now. Without an incarnation there is nobody to find: whoever comes there next is another."""
+        if not contact.boot:
+            return
+        self._lost[contact.id, contact.boot] = contact, self._chord.ctx.now
+        if len(self._lost) > MAX_LOST:
+            del self._lost[next(iter(self._lost))]
+        self.begin()
+
+    def returned(self, contact: Contact) -> None:
+        """It was heard."""
+        self._lost.pop((contact.id, contact.boot), None)
+
+    def begin(self) -> None:
+        """Look for the lost, while there are any."""
+        if self._lost and not self._searching and self._chord.member:
+            self._searching = True
+            self._chord.ctx.after(SEARCH_S, self._search)
+
+    def round(self) -> None:
+        """Does the peer behind us point to us? If nobody does, we are on no one's way (ZV15: an appendage)."""
+        chord = self._chord
+        before = chord.before
+        if before is None:
+            alone = not chord.shown
+        else:
+            picture = chord.picture_of(before)
+            alone = picture is None or not picture.successors or picture.successors[0].id == chord.ctx.me.id
+        self._orphan = 0 if alone else self._orphan + 1
+        if self._orphan >= ORPHAN_ROUNDS:
+            self._orphan = 0
+            chord.meet(chord.ctx.me, before or chord.first)
+
+    def _search(self) -> None:
+        self._searching = False
+        now = self._chord.ctx.now
+        self._lost = {key: (contact, since) for key, (contact, since) in self._lost.items() if now - since < GIVE_UP_S}
+        if self._chord.leaving:
+            return
+        for key in list(self._lost)[:AT_ONCE]:
+            # To the end of the line, so that each has its turn.
+            self._lost[key] = self._lost.pop(key)
+            self._look_for(self._lost[key][0])
+        self.begin()
+
+    def _look_for(self, contact: Contact) -> None:
+        chord = self._chord
+
+        def answered(picture: Neighbors) -> None:
+            self.returned(contact)
+            if picture.leaving or not picture.member or chord.leaving:
+                return
+            chord.found(contact)
+            for other in picture.successors:
+                chord.consider(other)
+            # Each side learns of the other where it belongs, whichever of the two rings that is in.
+            chord.meet(chord.ctx.me, contact)
+            chord.meet(contact, chord.first)
+
+        def silent(failure: Failure) -> None:
+            if failure.reason is Reason.REFUSED:
+                self.returned(contact)
+
+        chord.ctx.call(contact, Ask(), answered, silent, timeout_s=2.0)

@@ -1,0 +1,141 @@
+"""What the peers of a ring tell each other."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from overlay.core.message import Command, Contact, Datagram
+from overlay.ids import Key
+
+MAX_LISTED = 8
+"""Contacts on one side of a picture; the bound that keeps an answer within its question."""
+
+PADDING = bytes(960)
+"""Makes a ping as long as the longest answer it can get, so that nobody is flooded in another's name (HOSTILE, row 9)."""
+
+Listed = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=MAX_LISTED)]
+Path = Annotated[tuple[Key, ...], msgspec.Meta(max_length=1024)]
+Packed = Annotated[bytes, msgspec.Meta(max_length=8192)]
+Name = Annotated[str, msgspec.Meta(max_length=32)]
+
+
+class Neighbors(Command, frozen=True):
+    """How a peer sees the ring around it: the answer to Ask, and part of every Pong."""
+
+    predecessors: Listed
+    """The nearest first."""
+    successors: Listed
+    """The nearest first; never the peer itself."""
+    member: bool = True
+    leaving: bool = False
+
+
+class Ping(Datagram, frozen=True):
+    """Are you there? `rank` 1 or 2: you are my first or second successor; 0: a quiet probe, which nobody prints."""
+
+    round: int
+    rank: int
+    secret: int
+    serial: int
+    padding: Annotated[bytes, msgspec.Meta(max_length=1024)] = PADDING
+
+
+class Pong(Datagram, frozen=True):
+    """Yes. It repeats what the ping said, and shows the ring as seen from here."""
+
+    round: int
+    rank: int
+    secret: int
+    serial: int
+    neighbors: Neighbors
+
+
+class Alive(Command, frozen=True):
+    """The last question before a peer is taken for dead; it must be answered (Done), not merely be accepted."""
+
+
+class Ask(Command, frozen=True):
+    """Show me your Neighbors. Whatever changes a pointer is asked back by this at the peer's own address."""
+
+
+class JoinRequest(Command, frozen=True):
+    """A newcomer asks a peer that it knows to be let in. Answered when it is decided: Done, or refused with the reason."""
+
+    newcomer: Contact
+    ticket: int
+    """Unpredictable; whoever lets the newcomer in shows it."""
+
+
+class Join(Command, frozen=True):
+    """The same on its way to the peer behind which the newcomer belongs."""
+
+    newcomer: Contact
+    ticket: int
+
+
+class Admit(Command, frozen=True):
+    """To the newcomer: you are in, this is your place."""
+
+    ticket: int
+    predecessors: Listed
+    successors: Listed
+
+
+class Admitted(Command, frozen=True):
+    """The answer to a Join, at its end: `why` is empty, or says why not."""
+
+    why: str = ""
+    again: bool = False
+    """Whether to try again soon."""
+
+
+class SuccessorChange(Command, frozen=True):
+    """My first successor is a new one: ask me."""
+
+
+class Depart(Command, frozen=True):
+    """I leave: ask me."""
+
+
+class Meet(Command, frozen=True):
+    """Routed to the peer behind which `peer` belongs: do you know it? So rings that grew apart find together."""
+
+    peer: Contact
+
+
+class FindBefore(Command, frozen=True):
+    """Routed to the peer before a place: who are you?"""
+
+
+class Before(Command, frozen=True):
+    """The answer to FindBefore."""
+
+    neighbors: Neighbors
+
+
+class Forward(Command, frozen=True):
+    """A routed message on its way (recursive, with an acknowledgement a hop)."""
+
+    token: int
+    """Unpredictable; matches the answer."""
+    attempt: int
+    key: Key
+    before: bool
+    """Whether it goes to the peer before the key rather than to the key's root."""
+    final: bool
+    """Whether the sender takes the receiver for the root."""
+    application: Name
+    origin: Contact
+    path: Path
+    payload: Packed
+
+
+class Answer(Command, frozen=True):
+    """From the root to the origin, in a call of its own."""
+
+    token: int
+    path: Path
+    payload: Packed
+    error: Annotated[str, msgspec.Meta(max_length=256)] = ""

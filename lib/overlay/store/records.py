@@ -1,0 +1,391 @@
+"""The classroom's records: Store and Request by name, and their hand-over when peers come and go.
+
+Source: the assignment's steps 5 and 6. A record belongs to the first peer whose id is >= its key, around the circle.
+Every copy is pulled by the peer that is to hold it. A record moves in the same way as it was stored: whoever holds one
+that is another's to keep offers it to the key's root, and forgets its own once the root's copy is durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from overlay.core.context import Failure, Reason, Transfer
+from overlay.core.message import Contact, Done, Message, Refused
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol, on
+from overlay.core.storage import BlobRef, Export, Write
+from overlay.errors import LocalError, RemoteError
+from overlay.ids import owns
+from overlay.kbr import Answered, Pass, Route, Router
+from overlay.store.events import (
+    FileFound,
+    FileHere,
+    HandedOver,
+    NotStored,
+    PlaceholderMade,
+    Received,
+    Receiving,
+    RequestFailed,
+    Sending,
+    Sent,
+    StoreAccepted,
+    Stored,
+    StoreFailed,
+    TookOver,
+)
+from overlay.store.intake import Intake
+from overlay.store.messages import (
+    Declined,
+    Durable,
+    Fetched,
+    Have,
+    Holding,
+    Missing,
+    Move,
+    Placed,
+    Request,
+    Store,
+    Version,
+)
+from overlay.store.placing import Placing
+
+EMPTY = BlobRef(hashlib.sha256(b"").digest(), 0)
+LOOK_S = 1.0
+"""Between two looks for records that are not ours to keep, while there are any."""
+MOVES_AT_ONCE = 4
+ASK_NEIGHBOR_S = 2.0
+REQUESTS = 3
+"""Tries of one request: its holder may go in the middle of it."""
+
+
+class Record(msgspec.Struct):
+    """A record in our folder."""
+
+    ref: BlobRef
+    version: Version
+    hold: int = 0
+    """Grows whenever somebody relies on our copy; a move begun before then does not take it away from us."""
+
+
+class RecordsView(msgspec.Struct, frozen=True):
+    """What is here, and what is coming."""
+
+    names: tuple[str, ...]
+    transfers: tuple[tuple[str, int, int], ...]
+    """(name, bytes that have come, bytes in all)"""
+
+
+def is_name(name: str) -> bool:
+    """Whether this is the name of a record: exactly four ASCII digits."""
+    return len(name) == 4 and name.isascii() and name.isdigit()
+
+
+def key_of_name(name: str) -> int:
+    """The assignment's hash."""
+    return int(name) % 256
+
+
+class Records(Protocol):
+    """One peer's records: an application of key-based routing."""
+
+    __slots__ = ("_fetching", "_intake", "_left", "_looking", "_moving", "records", "router")
+    service = "records"
+    name = "records"
+    messages: tuple[type[Message], ...] = (Store, Move, Placed, Declined, Request, Holding, Missing)
+
+    def __init__(self, router: Router):
+        self.router = router
+        router.register(self)
+        self.records: dict[str, Record] = {}
+        self._intake: Intake
+        self._left: Pending[None] | None = None
+        self._fetching: dict[str, tuple[Transfer, int]] = {}
+        self._moving: set[str] = set()
+        self._looking = False
+
+    def start(self) -> None:
+        self._intake = Intake(self.ctx, self._kept)
+        for key, entry in self.ctx.stored().items():
+            name = key.removeprefix("record/")
+            if entry.blob is not None and is_name(name):
+                self.records[name] = Record(entry.blob, msgspec.msgpack.decode(entry.value, type=Version))
+        self.look()
+
+    def view(self) -> RecordsView:
+        moving = [(name, transfer.done_bytes, size) for name, (transfer, size) in self._fetching.items()]
+        for name, copy in self._intake.copies.items():
+            if copy.transfer is not None:
+                moving.append((name, copy.transfer.done_bytes, copy.ref.size))
+        return RecordsView(tuple(sorted(self.records)), tuple(moving))
+
+    def forward(self, key: int, message: Message, next_hop: Contact) -> Pass:
+        return Pass(next_hop)
+
+    def update(self, neighbor: Contact, joined: bool) -> None:
+        self.look()
+
+    def deliver(self, message: Message, route: Route) -> Message | Pending[Message]:
+        if isinstance(message, Store):
+            return self._accept(message)
+        if isinstance(message, Move):
+            return self._accept_move(message)
+        if isinstance(message, Request):
+            return self._find(message.name, route.origin)
+        return Refused("that is no question")
+
+    # The peer that stores ------------------------------------------------------------------------------------
+
+    def store(self, name: str) -> Pending[Stored]:
+        """Give the file `name`.pdf of the shared folder to its key's root. Resolved when it is durable there."""
+        _check(name)
+        outcome: Pending[Stored] = Pending()
+
+        def stored(pending: Pending[Stored]) -> None:
+            if pending.error is None:
+                self.ctx.notify(pending.result())
+                outcome.resolve(pending.result())
+            else:
+                self.ctx.notify(StoreFailed(name, str(pending.error)))
+                outcome.fail(pending.error)
+
+        def found(ref: BlobRef) -> None:
+            placing = Placing(self.ctx, self.router, key_of_name(name), Store(name, ref, self.ctx.me))
+            placing.outcome.when_done(stored)
+            placing.begin()
+
+        def missing(failure: Failure) -> None:
+            self.ctx.notify(PlaceholderMade(name))
+            found(EMPTY)
+
+        self.ctx.find_blob(f"{name}.pdf", found, missing)
+        return outcome
+
+    # The peer that keeps -------------------------------------------------------------------------------------
+
+    def _accept(self, store: Store) -> Message:
+        coming = self._intake.copies.get(store.name)
+        record = self.records.get(store.name)
+        if coming is not None and coming.ref == store.ref:
+            return Placed(coming.version)
+        self.ctx.notify(StoreAccepted(store.name))
+        if coming is None and record is not None and record.ref == store.ref:
+            record.hold += 1
+            return Placed(record.version)
+        newest = max(record.version.counter if record else 0, coming.version.counter if coming else 0)
+        version = Version(newest + 1, self.ctx.me.id)
+        self._intake.take(store.name, store.ref, version, store.holder)
+        return Placed(version)
+
+    def _accept_move(self, move: Move) -> Message:
+        if self._left is not None:
+            return Declined("this peer leaves")
+        record = self.records.get(move.name)
+        coming = self._intake.copies.get(move.name)
+        if record is not None and record.version >= move.version:
+            # Whoever offers relies on our copy from now on, so an offer of our own must not take it away.
+            record.hold += 1
+        elif coming is None or coming.version < move.version:
+            self._intake.take(move.name, move.ref, move.version, move.holder)
+        return Placed(move.version)
+
+    @on(Durable)
+    def on_durable(self, sender: Contact, question: Durable) -> Message | Pending[Message]:
+        record = self.records.get(question.name)
+        if record is not None and record.version >= question.version:
+            record.hold += 1
+            return Done()
+        return self._intake.when_durable(question.name, question.version)
+
+    def _kept(self, name: str, ref: BlobRef, version: Version, holder: Contact) -> None:
+        before = self.records.get(name)
+        self.records[name] = Record(ref, version, before.hold + 1 if before else 1)
+        self.ctx.notify(TookOver(name, holder.id))
+        self.look()
+
+    # Hand-over -----------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Offer every record that is another peer's to keep to that peer."""
+        if self._left is not None and not self._intake.copies and (not self.records or not self.router.neighbor_set()):
+            self._left.resolve(None)
+            return
+        foreign = [name for name in self.records if self._is_foreign(name)]
+        for name in foreign:
+            if name not in self._moving and len(self._moving) < MOVES_AT_ONCE:
+                self._move(name)
+        if (foreign or self._left is not None) and not self._looking:
+            self._looking = True
+            self.ctx.after(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looking = False
+        self.look()
+
+    def _is_foreign(self, name: str) -> bool:
+        if self._left is not None:
+            return True
+        span = self.router.range()
+        return span is not None and not owns(span[0], key_of_name(name), span[1])
+
+    def _move(self, name: str) -> None:
+        record = self.records[name]
+        hold, version = record.hold, record.version
+        self._moving.add(name)
+
+        def moved(pending: Pending[Stored]) -> None:
+            self._moving.discard(name)
+            now = self.records.get(name)
+            if pending.error is not None or now is None or (now.hold, now.version) != (hold, version):
+                self.look()
+                return
+            if pending.result().peer != self.ctx.me.id:
+                self._forget(name, pending.result().peer)
+
+        message = Move(name, record.ref, self.ctx.me, version)
+        placing = Placing(self.ctx, self.router, key_of_name(name), message)
+        placing.outcome.when_done(moved)
+        span = self.router.range()
+        # A newcomer stands right behind us; around the ring it would be the last to be asked.
+        behind = [peer for peer in self.router.neighbor_set() if span and peer.id == span[0]]
+        placing.begin(behind[0] if behind and self._left is None else None)
+
+    def _forget(self, name: str, keeper: int) -> None:
+        del self.records[name]
+
+        def gone() -> None:
+            self.ctx.notify(HandedOver(name, keeper))
+            self.look()
+
+        self.ctx.persist((Write(f"record/{name}", None),), gone, lambda failure: self.look())
+
+    def leave(self) -> Pending[None]:
+        """Hand every record over, those that are still coming too. Resolved when nothing is left here, or nobody to give it to."""
+        if self._left is None:
+            self._left = Pending()
+            self.look()
+        return self._left
+
+    # The peer that asks --------------------------------------------------------------------------------------
+
+    def request(self, name: str) -> Pending[Received]:
+        """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
+        _check(name)
+        outcome: Pending[Received] = Pending()
+        self._ask(name, outcome, REQUESTS)
+        return outcome
+
+    def cancel(self, name: str | None = None) -> int:
+        """Stop fetching a record that was requested, or all of them. How many."""
+        chosen = [transfer for known, (transfer, _) in self._fetching.items() if name in (None, known)]
+        for transfer in chosen:
+            transfer.cancel()
+        return len(chosen)
+
+    def _ask(self, name: str, outcome: Pending[Received], tries: int) -> None:
+        def fail(error: Exception) -> None:
+            self.ctx.notify(RequestFailed(name, str(error)))
+            outcome.fail(error)
+
+        def answered(pending: Pending[Answered]) -> None:
+            if pending.error is not None:
+                fail(pending.error)
+                return
+            answer = pending.result().answer
+            if isinstance(answer, Holding):
+                self._fetch(answer, pending.result(), outcome, tries)
+                return
+            if pending.result().root.id != self.ctx.me.id:
+                self.ctx.notify(NotStored(name))
+            outcome.fail(RemoteError(f"File {name} is not stored in the network"))
+
+        self.router.route(self.name, key_of_name(name), Request(name)).when_done(answered)
+
+    def _fetch(self, holding: Holding, answered: Answered, outcome: Pending[Received], tries: int) -> None:
+        name, ref, holder = holding.name, holding.ref, holding.holder
+        elsewhere = holder.id != self.ctx.me.id
+        if elsewhere:
+            self.ctx.notify(FileFound(name, holder.id, answered.path))
+            self.ctx.notify(Receiving(name, holder.id, ref.size))
+
+        def fetched() -> None:
+            self.ctx.persist((Export(f"received_{name}.pdf", ref),), exported, failed)
+
+        def exported() -> None:
+            self._fetching.pop(name, None)
+            if elsewhere:
+                self.ctx.send(holder, Fetched(name))
+            self.ctx.notify(Received(name, ref.size))
+            outcome.resolve(Received(name, ref.size))
+
+        def failed(failure: Failure) -> None:
+            self._fetching.pop(name, None)
+            if failure.reason not in (Reason.LOCAL, Reason.CANCELLED) and tries > 1:
+                self.ctx.after(LOOK_S, self._ask, name, outcome, tries - 1)
+                return
+            error = failure.as_error()
+            self.ctx.notify(RequestFailed(name, str(error)))
+            outcome.fail(error)
+
+        self._fetching[name] = self.ctx.fetch_blob(holder, ref, 0, ref.size, fetched, failed), ref.size
+
+    # The peer that is asked ----------------------------------------------------------------------------------
+
+    def _find(self, name: str, asker: Contact) -> Pending[Message]:
+        """Our own record; else the original in the shared folder; else with a neighbor, from which it may be about to come."""
+        answer: Pending[Message] = Pending()
+        record = self.records.get(name)
+
+        def here(ref: BlobRef) -> None:
+            self.ctx.notify(FileHere(name))
+            if asker.id != self.ctx.me.id:
+                self.ctx.notify(Sending(name, asker.id))
+            answer.resolve(Holding(name, ref, self.ctx.me))
+
+        def no_original(failure: Failure) -> None:
+            if record is not None:
+                here(record.ref)
+            else:
+                self._ask_neighbors(name, answer)
+
+        if record is not None and record.ref.size:
+            here(record.ref)
+        else:
+            self.ctx.find_blob(f"{name}.pdf", here, no_original)
+        return answer
+
+    def _ask_neighbors(self, name: str, answer: Pending[Message]) -> None:
+        neighbors = self.router.neighbor_set()
+        waiting = len(neighbors)
+
+        def no(_: object) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting <= 0 and not answer.done:
+                self.ctx.notify(NotStored(name))
+                answer.resolve(Missing(name))
+
+        def told(message: Message) -> None:
+            if isinstance(message, Holding):
+                answer.resolve(message)
+            no(message)
+
+        if not neighbors:
+            no(None)
+        for neighbor in neighbors:
+            self.ctx.call(neighbor, Have(name), told, no, timeout_s=ASK_NEIGHBOR_S)
+
+    @on(Have)
+    def on_have(self, sender: Contact, question: Have) -> Message:
+        record = self.records.get(question.name)
+        return Missing(question.name) if record is None else Holding(question.name, record.ref, self.ctx.me)
+
+    @on(Fetched)
+    def on_fetched(self, sender: Contact, message: Fetched) -> None:
+        self.ctx.notify(Sent(message.name))
+
+
+def _check(name: str) -> None:
+    if not is_name(name):
+        raise LocalError(f"{name!r} is not the name of a record: it has four digits, as in 2067")
