@@ -131,8 +131,9 @@ class Agenda:
         try:
             self._drain(hook)
         except _Halt:
-            if end.callback is None:
+            if not end.active:
                 self.now = until
+                self.events -= 1
         finally:
             end.cancel()
             self.running = False

@@ -38,7 +38,7 @@ class SimContext(Context):
     """Plans what a protocol does as events.
 
     `seats` are the contexts of the same service that a datagram reaches without further ado, by id. A node that is
-    not up has no seat and no handlers, and where the network has faults or somebody observes, nobody has a seat:
+    not up has no seat and no handlers. Where the network has faults or somebody observes, `seats` stays empty:
     then everything goes the long way, by `Post`.
     """
 

@@ -42,7 +42,7 @@ class Faults(Network):
     def begin(self, seed: object) -> None:
         self.network.begin(seed)
         self.draw = self.network.draw
-        self._rng = random.Random(f"{seed}/faults")
+        self._chance = random.Random(f"{seed}/faults").random
 
     def copies(self, sender: Contact, peer: Contact, reliable: bool) -> Sequence[float]:
         if not self.passes(sender, peer):
@@ -50,7 +50,7 @@ class Faults(Network):
         delays = self.network.copies(sender, peer, reliable)
         if reliable:
             return delays
-        chance = self._rng.random
+        chance = self._chance
         if self.loss and chance() < self.loss:
             return ()
         if self.duplicate and chance() < self.duplicate:
@@ -60,6 +60,8 @@ class Faults(Network):
         return delays
 
     def passes(self, sender: Contact, peer: Contact) -> bool:
+        if not self._cut and not self._group:
+            return True
         source, target = sender.address, peer.address
         return (source, target) not in self._cut and self._group.get(source, 0) == self._group.get(target, 0)
 

@@ -99,8 +99,9 @@ class Machine(Home):
     def _seat(self, context: SimContext) -> None:
         context.handlers = context.protocol.handlers if self.up else NO_HANDLERS
         seats = self.world.seats[context.service]
-        if self.up and self.world.plain:
-            context.seats = seats
+        # Boot 0 has no seat: what is sent to it may be meant for the next incarnation.
+        if self.up and self.world.direct and self.me.boot:
+            context.seats = seats if self.world.network.plain else {}
             seats[self.me.id] = context
         else:
             context.seats = {}

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from overlay.core.codec import Codec, DecodeError
 from overlay.core.context import Failure, Reason
-from overlay.core.message import CALL, REFUSAL, WIRE_VERSION, Contact, Envelope, Message, Refused
+from overlay.core.message import CALL, ONE_WAY, REFUSAL, WIRE_VERSION, Contact, Envelope, Message, Refused
 from overlay.sim.context import SimContext, reliable
 from overlay.sim.world import World
 
 if TYPE_CHECKING:
     from overlay.sim.machine import Machine
+
+KEEPALIVE_S = 5.0
+"""So often an idle connection is tried: after so long a crash behind a cut is noticed when the cut is healed."""
 
 
 class Letter:
@@ -49,13 +52,20 @@ class Post:
         agenda = world.agenda
         for observer in world.observers:
             observer.sent(agenda.now, machine.me, peer, kind, service, message)
-        letter = Letter(machine.me, peer, kind, service, number, message)
-        if self._encode:
-            letter.data = self._encoded(machine, letter)
         is_command = reliable[type(message)]
         delays = world.network.copies(machine.me, peer, is_command)
         if not delays:
             world.dropped(peer, machine.me, "lost")
+            return
+        if kind == ONE_WAY and not is_command and world.direct:
+            context = world.seats[service].get(peer.id)
+            if context is not None and context.me == peer:
+                for delay in delays:
+                    agenda.put((agenda.now + delay, context, machine.me, message))
+                return
+        letter = Letter(machine.me, peer, kind, service, number, message)
+        if self._encode:
+            letter.data = self._encoded(machine, letter)
         for delay in delays:
             time = agenda.now + delay
             if is_command:
@@ -131,26 +141,31 @@ class Post:
 
     def knock(self, context: SimContext, peer: Contact) -> None:
         """Open the connection of a watch; its owner hears where it is refused."""
-        if self.world.network.passes(context.me, peer):
-            on_down = context.watches[peer]
-            self.world.agenda.at(self.world.agenda.now + context.draw(), self._refuse_watch, context, peer, on_down)
+        context.machine.later(context.draw(), self._look, context, peer, context.watches[peer])
 
-    def _refuse_watch(self, context: SimContext, peer: Contact, on_down: Callable[[Contact], None]) -> None:
-        if not self.lives(peer) and self.world.network.passes(peer, context.me):
-            context.machine.later(0, _went_down, context, peer, on_down)
+    def _look(self, context: SimContext, peer: Contact, on_down: Callable[[Contact], None]) -> None:
+        """See whether a watched peer lives, again and again while the way is cut."""
+        passes = self.world.network.passes
+        if not passes(context.me, peer) or not passes(peer, context.me):
+            if context.watches.get(peer) is on_down:
+                context.machine.later(KEEPALIVE_S, self._look, context, peer, on_down)
+        elif not self.lives(peer):
+            _went_down(context, peer, on_down)
 
     def reset(self, gone: Machine) -> None:
-        """Every connection of a machine breaks, and whoever has one hears of it, unless the way is cut."""
+        """Every connection of a machine breaks, and whoever has one hears of it; through a cut, once it is healed."""
         for machine in list(self.world.places.values()):
-            if not self.world.network.passes(gone.me, machine.me):
-                continue
+            passes = self.world.network.passes(gone.me, machine.me)
             delay = self.world.network.draw()
             for context in machine.contexts:
                 for peer, on_down in context.watches.items():
                     if peer.is_same_peer(gone.me):
-                        machine.later(delay, _went_down, context, peer, on_down)
+                        if passes:
+                            machine.later(delay, _went_down, context, peer, on_down)
+                        else:
+                            machine.later(KEEPALIVE_S, self._look, context, peer, on_down)
             for number, call in machine.node.calls.items():
-                if call.peer.is_same_peer(gone.me):
+                if passes and call.peer.is_same_peer(gone.me):
                     failure = Failure(Reason.UNREACHABLE, "the connection was reset")
                     machine.later(delay, machine.node.call_failed, number, failure)
 

@@ -106,6 +106,7 @@ class Simulation:
             self.crash(old.me)
         contact = msgspec.structs.replace(old.me, boot=old.me.boot + 1)
         self.add(contact, *make(contact), disk=old.disk)
+        self._machine(contact).listeners = old.listeners
         return self.start(contact)
 
     def files(self, peer: Peer) -> dict[str, bytes | int]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class World:
     """Time, the network, who lives where, and who looks on."""
 
-    __slots__ = ("agenda", "drops", "network", "observers", "places", "plain", "post", "seats", "seed")
+    __slots__ = ("agenda", "direct", "drops", "network", "observers", "places", "post", "seats", "seed")
 
     post: Post
 
@@ -30,8 +30,8 @@ class World:
         self.agenda = Agenda()
         self.network = network
         self.observers = tuple(observers)
-        self.plain = network.plain and not self.observers and not encode
-        """Whether datagrams may go from context to context, with nothing in between."""
+        self.direct = not self.observers and not encode
+        """Whether datagrams may go from context to context, with nobody looking on in between."""
         self.places: dict[tuple[str, int], Machine] = {}
         """The machines that are alive, by address."""
         self.seats: defaultdict[str, dict[Key, SimContext]] = defaultdict(dict)

@@ -1,0 +1,186 @@
+"""Bodies and durable writes: rate, cut, resume, cancel, wrong bytes, crash."""
+
+from __future__ import annotations
+
+import pytest
+from overlay.core.context import Reason
+from overlay.core.storage import BlobRef, Entry, Export, Write
+from overlay.errors import OverlayError
+from overlay.sim import Faults, Network
+from overlay.sim.disk import Body
+
+from tests.sim.toys import A, B, C, Toy, toys
+
+RATE = 1e6
+TEN_S = 10_000_000
+"""Bytes that take ten seconds."""
+
+
+class Fetching:
+    """Two peers; the second has a file of which the first pulls the bytes."""
+
+    def __init__(self, content: bytes | int = TEN_S, peers: int = 2):
+        self.faults = Faults(Network(rate=RATE))
+        self.sim, (self.a, self.b, *_) = toys(peers, self.faults)
+        self.sim.disk(B).put_files({"4103.pdf": content})
+        self.outcomes: list[object] = []
+        found: list[BlobRef] = []
+        self.b.ctx.find_blob("4103.pdf", found.append, self.outcomes.append)
+        self.sim.run_until(lambda: bool(found), 1)
+        self.ref = found[0]
+
+    def fetch(self, toy: Toy | None = None, start: int = 0, end: int | None = None):
+        return (toy or self.a).ctx.fetch_blob(
+            B,
+            self.ref,
+            start,
+            self.ref.size if end is None else end,
+            lambda: self.outcomes.append("done"),
+            lambda failure: self.outcomes.append(failure.reason),
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"%PDF" * 100_000, TEN_S, 0, 10**13])
+def test_a_body_comes_at_the_rate_and_is_exported(content):
+    world = Fetching(content)
+    world.fetch()
+    size = world.ref.size
+    world.sim.run_until(lambda: bool(world.outcomes), size / RATE + 1)
+    assert world.outcomes == ["done"]
+    assert size / RATE <= world.sim.now <= size / RATE + 0.1
+    batch = (Write("4103", Entry(b"", world.ref)), Export("received_4103.pdf", world.ref))
+    world.a.ctx.persist(batch, lambda: world.outcomes.append("durable"), world.outcomes.append)
+    world.sim.run_for(1)
+    assert world.outcomes[1:] == ["durable"]
+    assert world.sim.files(A) == {"received_4103.pdf": content}
+
+
+def test_what_has_come_before_a_cut_stays_and_a_stall_ends_the_transfer():
+    world = Fetching()
+    transfer = world.fetch()
+    world.sim.run_for(5)
+    assert 0.4 * TEN_S < transfer.done_bytes <= 0.5 * TEN_S
+    world.faults.cut(B, A)
+    world.sim.run_for(8)
+    assert world.outcomes == [], "it may go on yet"
+    world.sim.run_for(8)
+    assert world.outcomes == [Reason.TIMEOUT]
+    world.faults.heal()
+    again = world.fetch()
+    world.sim.run_for(1)
+    assert again.done_bytes > 0.45 * TEN_S
+    world.sim.run_for(5)
+    assert world.outcomes == [Reason.TIMEOUT, "done"]
+
+
+def test_a_short_cut_only_delays():
+    world = Fetching()
+    world.fetch()
+    world.sim.at(3, world.faults.cut, B, A)
+    world.sim.at(8, world.faults.heal)
+    world.sim.run_for(14.8)
+    assert world.outcomes == []
+    world.sim.run_for(1)
+    assert world.outcomes == ["done"]
+
+
+def test_a_cancelled_transfer_says_so_once():
+    world = Fetching()
+    transfer = world.fetch()
+    world.sim.run_for(2)
+    transfer.cancel()
+    transfer.cancel()
+    assert world.outcomes == [], "not while the handler runs"
+    world.sim.run_for(20)
+    assert world.outcomes == [Reason.CANCELLED]
+    assert transfer.done_bytes < 0.3 * TEN_S
+
+
+def test_a_crash_of_the_other_side_ends_a_transfer_and_our_own_keeps_what_came():
+    world = Fetching()
+    world.fetch()
+    world.sim.run_for(5)
+    second = Toy()
+    world.sim.restart(A, lambda me: [second])
+    transfer = world.fetch(second)
+    world.sim.run_for(1)
+    assert world.outcomes == []
+    assert transfer.done_bytes > 0.4 * TEN_S
+    world.sim.crash(B)
+    world.sim.run_for(1)
+    assert world.outcomes == [Reason.UNREACHABLE]
+
+
+def test_wrong_bytes_are_refused_and_thrown_away():
+    world = Fetching(b"right" * 1000)
+    world.sim.disk(B).bodies[world.ref.sha256] = Body(b"wrong" * 1000)
+    world.fetch()
+    world.sim.run_for(1)
+    assert world.outcomes == [Reason.REFUSED]
+    world.sim.disk(B).bodies.clear()
+    world.fetch()
+    world.sim.run_for(1)
+    assert world.outcomes == [Reason.REFUSED, "done"]
+
+
+def test_ranges_come_in_parallel_and_the_whole_is_checked():
+    world = Fetching()
+    half = TEN_S // 2
+    world.fetch(end=half)
+    world.fetch(start=half)
+    world.sim.run_for(5.5)
+    assert world.outcomes == ["done", "done"]
+    assert world.sim.disk(A).body(world.ref.sha256) is not None
+
+
+def test_what_is_not_there_is_refused_and_a_full_disk_is_our_own_fault():
+    world = Fetching(peers=3)
+    world.a.ctx.fetch_blob(C, world.ref, 0, 5, lambda: None, lambda failure: world.outcomes.append(failure.reason))
+    world.fetch(start=5, end=TEN_S + 1)
+    world.a.ctx.find_blob("no such", lambda ref: None, lambda failure: world.outcomes.append(failure.reason))
+    world.sim.run_for(1)
+    assert sorted(reason.name for reason in world.outcomes) == ["LOCAL", "LOCAL", "REFUSED"]
+    world.outcomes.clear()
+    world.sim.disk(A).full = True
+    world.fetch()
+    world.a.ctx.persist((), lambda: None, lambda failure: world.outcomes.append(failure.reason))
+    world.sim.run_for(1)
+    assert world.outcomes == [Reason.LOCAL, Reason.LOCAL]
+
+
+def kept_after_crash(seed: int) -> list[str]:
+    """The keys found after a crash in the middle of a write of three, while another one waits."""
+    sim, (a, _) = toys(2, seed=seed)
+    said: list[object] = []
+
+    def write(*keys: str) -> None:
+        a.ctx.persist(tuple(Write(key, Entry(b"")) for key in keys), lambda: said.append(keys), said.append)
+
+    write("old")
+    sim.run_for(1)
+    write("0", "1", "2")
+    write("other")
+    sim.crash(A)
+    second = Toy()
+    sim.restart(A, lambda me: [second])
+    sim.run_for(1)
+    assert said == [("old",)]
+    return list(second.ctx.stored())
+
+
+def test_a_crash_loses_what_is_not_durable_but_a_beginning():
+    kept = [kept_after_crash(seed) for seed in range(40)]
+    assert all(keys == ["old", "0", "1", "2"][: len(keys)] for keys in kept)
+    assert {len(keys) for keys in kept} == {1, 2, 3, 4}
+
+
+def test_a_batch_names_only_bodies_that_are_here():
+    sim, (a, _) = toys(2)
+    said: list[object] = []
+    unknown = BlobRef(b"\0" * 32, 5)
+    a.ctx.persist(
+        (Write("k", Entry(b"", unknown)),), lambda: said.append("durable"), lambda f: said.append(f.as_error())
+    )
+    sim.run_for(1)
+    assert [isinstance(error, OverlayError) for error in said] == [True]
+    assert sim.disk(A).stored("toy") == {}
