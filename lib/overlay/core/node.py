@@ -82,9 +82,10 @@ class Node:
         protocol.ctx = self.host.context(self, protocol.service)
 
     def messages(self) -> Iterator[type[Message]]:
-        """Every message class that one of the protocols handles."""
+        """Every message class that one of the protocols understands."""
         for protocol in self.protocols.values():
             yield from protocol.handlers
+            yield from protocol.answers
 
     def start(self) -> None:
         """Start every protocol, in the order they were added."""

@@ -42,6 +42,8 @@ class Protocol:
     """Its name on the wire, "kind" or "kind/instance"."""
     handlers: ClassVar[dict[type[Message], Callable[..., Answer]]] = {}
     """One table a class; the subclass's handler of a message takes the place of its base's."""
+    answers: ClassVar[tuple[type[Message], ...]] = ()
+    """Message classes that come only as answers to calls of ours, and so have no handler."""
     ctx: Context
 
     def __init_subclass__(cls, **keywords: Any) -> None:

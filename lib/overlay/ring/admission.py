@@ -45,6 +45,7 @@ class Admission(Protocol):
 
     __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "router")
     service = "join"
+    answers = (Admitted,)
     name = "ring"
     messages: tuple[type[Message], ...] = (Join, Admitted, Meet, FindBefore, Before)
 

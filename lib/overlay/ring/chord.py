@@ -84,6 +84,7 @@ class Chord(Protocol):
         "tail",
     )
     service = "ring"
+    answers = (Neighbors,)
 
     def __init__(self, pings: Pings, config: RingConfig = RingConfig()):  # noqa: B008 -- frozen
         self.pings = pings

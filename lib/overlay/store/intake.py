@@ -34,7 +34,7 @@ class Intake:
 
     __slots__ = ("_ctx", "_kept", "_why", "copies")
 
-    def __init__(self, ctx: Context, kept: Callable[[str, BlobRef, Version, Contact], None]):
+    def __init__(self, ctx: Context, kept: Callable[[str, BlobRef, Version, Contact | None], None]):
         self._ctx = ctx
         self._kept = kept
         """Told the moment that a copy is durable."""
@@ -42,8 +42,8 @@ class Intake:
         self._why: dict[str, str] = {}
         """Why the last copy of a name did not come. Bounded."""
 
-    def take(self, name: str, ref: BlobRef, version: Version, holder: Contact) -> None:
-        """Pull it."""
+    def take(self, name: str, ref: BlobRef, version: Version, holder: Contact, *, moved: bool) -> None:
+        """Pull it from `holder`; `moved` when it was stored before and only changes its keeper."""
         before = self.copies.get(name)
         copy = self.copies[name] = Copy(ref, version)
         if before is not None:
@@ -60,7 +60,7 @@ class Intake:
         def durable() -> None:
             if self.copies.get(name) is copy:
                 del self.copies[name]
-            self._kept(name, ref, version, holder)
+            self._kept(name, ref, version, holder if moved else None)
             for waiting in copy.waiting:
                 waiting.resolve(Done())
 

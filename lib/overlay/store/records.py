@@ -37,6 +37,7 @@ from overlay.store.events import (
 )
 from overlay.store.intake import Intake
 from overlay.store.messages import (
+    Coming,
     Declined,
     Durable,
     Fetched,
@@ -92,6 +93,7 @@ class Records(Protocol):
 
     __slots__ = ("_fetching", "_intake", "_left", "_looking", "_moving", "records", "router")
     service = "records"
+    answers = (Coming, Holding, Missing)
     name = "records"
     messages: tuple[type[Message], ...] = (Store, Move, Placed, Declined, Request, Holding, Missing)
 
@@ -174,8 +176,8 @@ class Records(Protocol):
             record.hold += 1
             return Placed(record.version)
         newest = max(record.version.counter if record else 0, coming.version.counter if coming else 0)
-        version = Version(newest + 1, self.ctx.me.id)
-        self._intake.take(store.name, store.ref, version, store.holder)
+        version = Version(newest + 1, int(self.ctx.me.id))
+        self._intake.take(store.name, store.ref, version, store.holder, moved=False)
         return Placed(version)
 
     def _accept_move(self, move: Move) -> Message:
@@ -187,7 +189,7 @@ class Records(Protocol):
             # Whoever offers relies on our copy from now on, so an offer of our own must not take it away.
             record.hold += 1
         elif coming is None or coming.version < move.version:
-            self._intake.take(move.name, move.ref, move.version, move.holder)
+            self._intake.take(move.name, move.ref, move.version, move.holder, moved=True)
         return Placed(move.version)
 
     @on(Durable)
@@ -198,10 +200,11 @@ class Records(Protocol):
             return Done()
         return self._intake.when_durable(question.name, question.version)
 
-    def _kept(self, name: str, ref: BlobRef, version: Version, holder: Contact) -> None:
+    def _kept(self, name: str, ref: BlobRef, version: Version, keeper: Contact | None) -> None:
         before = self.records.get(name)
         self.records[name] = Record(ref, version, before.hold + 1 if before else 1)
-        self.ctx.notify(TookOver(name, holder.id))
+        if keeper is not None:
+            self.ctx.notify(TookOver(name, keeper.id))
         self.look()
 
     # Hand-over -----------------------------------------------------------------------------------------------
