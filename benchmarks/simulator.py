@@ -14,10 +14,11 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-sys.path.insert(0, "lib")
+sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
 
 from overlay.core.message import Contact, Datagram
 from overlay.core.protocol import Protocol, on

@@ -61,8 +61,10 @@ def test_what_has_come_before_a_cut_stays_and_a_stall_ends_the_transfer():
     world.sim.run_for(5)
     assert 0.4 * TEN_S < transfer.done_bytes <= 0.5 * TEN_S
     world.faults.cut(B, A)
+    came = transfer.done_bytes
     world.sim.run_for(8)
     assert world.outcomes == [], "it may go on yet"
+    assert transfer.done_bytes == came
     world.sim.run_for(8)
     assert world.outcomes == [Reason.TIMEOUT]
     world.faults.heal()
@@ -165,6 +167,10 @@ def kept_after_crash(seed: int) -> list[str]:
     sim.restart(A, lambda me: [second])
     sim.run_for(1)
     assert said == [("old",)]
+    second.ctx.persist((Write("new", Entry(b"")),), lambda: said.append("new"), said.append)
+    sim.run_for(1)
+    assert said == [("old",), "new"]
+    assert "new" in sim.disk(A).stored("toy")
     return list(second.ctx.stored())
 
 

@@ -19,6 +19,7 @@ from overlay.errors import LocalError
 from overlay.sim import Faults, Network, Simulation
 from overlay.sim.agenda import Agenda
 
+from benchmarks.simulator import simulated
 from tests.fakes import contact
 from tests.sim.toys import A, B, Note, Order, toys
 
@@ -146,6 +147,11 @@ def test_events_happen_in_time_and_in_the_order_of_planning(plans):
     assert len(happened) == agenda.events
     agenda.run(1)
     assert happened == sorted(planned)
+
+
+@pytest.mark.parametrize("network", [Network(), Faults(loss=0.05)])
+def test_the_benchmark_measures_a_ring_that_answers(network):
+    assert simulated(30, 1000, network) > 0
 
 
 def test_a_run_does_not_nest_and_leaves_the_collector_as_it_was():

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from overlay.core.context import Reason
 from overlay.core.message import Datagram
+from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError
 from overlay.sim import Faults, Simulation
 
@@ -35,6 +36,19 @@ def test_boot_0_means_any_incarnation():
     sim.run_for(1)
     assert b.numbers == [1]
     assert a.outcomes == [Order(2)]
+
+
+@pytest.mark.parametrize("observers", [(), (Observer(),)], ids=["direct", "by post"])
+def test_what_is_sent_to_any_incarnation_reaches_the_next_one(observers):
+    sim = Simulation(observers=observers)
+    anyone = contact(2, 0)
+    a, first, second = Toy(), Toy(), Toy()
+    sim.start(sim.add(A, a))
+    sim.start(sim.add(anyone, first))
+    a.ctx.send(anyone, Note(1))
+    sim.restart(anyone, lambda me: [second])
+    sim.run_for(1)
+    assert (first.numbers, second.numbers) == ([], [1])
 
 
 def test_a_crash_breaks_connections_and_refuses_new_ones():
@@ -76,10 +90,13 @@ def test_a_crash_behind_a_cut_is_heard_of_when_the_cut_is_healed():
     down = []
     a.ctx.watch(B, down.append)
     sim.run_for(1)
+    a.ask(B, Later(), timeout_s=30)
+    sim.run_for(1)
     faults.cut(B, A)
     sim.crash(B)
     sim.run_for(60)
     assert down == []
+    assert a.outcomes == [Reason.TIMEOUT]
     faults.heal()
     sim.run_for(10)
     assert down == [B]
@@ -92,6 +109,7 @@ def test_a_paused_node_is_silent_and_goes_on_where_it_stood(observed):
     b.ctx.after(5, lambda: fired.append(sim.now))
     b.ctx.after(5, fired.append, "cancelled").cancel()
     sim.run_for(1)
+    a.ctx.send(B, Note(0))
     sim.pause(B)
     a.ctx.send(B, Note(1))
     a.ctx.send(B, Order(2))
@@ -103,7 +121,7 @@ def test_a_paused_node_is_silent_and_goes_on_where_it_stood(observed):
     assert a.outcomes == [Reason.TIMEOUT]
     sim.resume(B)
     sim.run_for(1)
-    assert sorted(b.numbers) == [1, 2]
+    assert sorted(b.numbers) == [0, 1, 2]
     assert fired == [10]
     assert a.outcomes == [Reason.TIMEOUT], "the answer came too late"
 
@@ -167,6 +185,7 @@ def test_an_assertion_of_a_handler_or_an_invariant_reaches_the_caller_and_the_re
     sim, (a, b) = toys(2)
 
     def fail() -> None:
+        sim.call_soon(b.outcomes.append, "planned by it")
         raise AssertionError("broken")
 
     sim.at(1, fail)
@@ -175,7 +194,7 @@ def test_an_assertion_of_a_handler_or_an_invariant_reaches_the_caller_and_the_re
         sim.run_for(5)
     assert sim.now == 1
     sim.run_for(1)
-    assert b.outcomes == ["after it"]
+    assert b.outcomes == ["after it", "planned by it"]
     seen = []
     sim.inspect = lambda it: seen.append(it.now)
     a.ctx.send(B, Note(1))

@@ -66,7 +66,7 @@ class SimContext(Context):
     def send(self, peer: Contact, message: Message) -> None:
         # Flat on purpose: no call but the draw, and few objects touched, for it is half of what a simulation does.
         target = self.seats.get(peer.id)
-        if target is None or target.me is not peer or reliable[type(message)]:
+        if target is None or (target.me is not peer and target.me != peer) or reliable[type(message)]:
             self.machine.transmit(self.node, peer, ONE_WAY, self.service, 0, message)
             return
         agenda = self.agenda

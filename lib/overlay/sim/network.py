@@ -17,7 +17,8 @@ class Network:
     """Every message arrives, after a delay that is even over a range; a LAN unless told otherwise."""
 
     plain = True
-    """Whether every datagram arrives once, after one draw: then a context sends without asking the network."""
+    """Whether every datagram arrives once, after one draw: then a context sends without asking the network.
+    A subclass that has its own `copies` or `passes` says False."""
 
     def __init__(self, *, delay_s: tuple[float, float] = (0.0005, 0.002), rate: float = 100e6):
         self.delay_s = delay_s
