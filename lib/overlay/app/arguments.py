@@ -1,0 +1,245 @@
+"""The arguments of peer.py, runner.py and overlay. A wrong one is told in one line, with status 2."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import overlay
+from overlay.app.commands import did_you_mean, known_peer, peer_id
+from overlay.app.terminal import clean, short
+from overlay.errors import LocalError
+
+EXAMPLE_RING = (2, 4, 5, 8, 9, 14, 19)
+
+PEER_EXAMPLES = """\
+examples:
+  peer.py init 2 4 5 3              peer 2, whose successors are 4 and 5, pings them every 3 seconds
+  peer.py join 15 4 3               peer 15 joins through peer 4
+  peer.py join 15 127.0.0.2:12004 3 the same, where peer 4 listens on another address
+
+commands of a running peer: store 2067, request 4103, cancel, status, files, ring, pings off, help, quit
+"""
+
+RUNNER_EXAMPLES = """\
+examples:
+  runner.py                         the assignment's ring: 2, 4, 5, 8, 9, 14 and 19
+  runner.py -r                      the same with a live picture of it
+  runner.py --peers 2,4,5 --interval 1
+  runner.py --count 40 -r --for 30  forty peers, spread evenly, for half a minute
+  runner.py --script lecture.txt    play the commands of a file
+
+commands: join 15 4, quit 9, kill 14, store 8 2067, request 2 4103, ring, status, files, pings off, help, quit
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {clean(message)} (see {self.prog} --help)\n")
+
+
+def _convert(check: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A converter for argparse out of one that raises LocalError."""
+
+    def convert(text: str) -> Any:
+        try:
+            return check(text)
+        except LocalError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def interval(text: str) -> float:
+    """Seconds between pings, 0.1 to 3600."""
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or not 0.1 <= float(text) <= 3600:
+        raise LocalError(f"{short(text)} is not a ping interval: seconds, from 0.1 to 3600")
+    return float(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise LocalError(f"{short(text)} is not a number of seconds")
+    return value
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise LocalError(f"{short(text)} is not a port: a whole number from 1 to 65535")
+    return int(text)
+
+
+def _advertised(text: str) -> str:
+    if text in ("0.0.0.0", "::", "[::]", "*", ""):
+        raise LocalError(f"{short(text)} cannot be advertised to other peers; give --host an address of this machine")
+    return text.strip("[]")
+
+
+def _peers(text: str) -> tuple[int, ...]:
+    peers = tuple(peer_id(word.strip()) for word in text.split(","))
+    if len(set(peers)) < len(peers):
+        raise LocalError(f"a peer is named twice in {short(text)}")
+    return tuple(sorted(peers))
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
+        raise LocalError(f"{short(text)} is not a number of peers: 1 to 256")
+    return int(text)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--host", type=_convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
+    add("--bind", metavar="HOST", help="the address to listen on (that of --host)")
+    add("--base-port", type=_convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
+    add("--files", default="files", metavar="DIR", help="where records are stored from and received into (files)")
+    add("--keep", action="store_true", help="keep the records of an earlier run")
+    add("--quiet", action="store_true", help="no ping lines, no hints")
+    add("--verbose", action="store_true", help="show routes, also where stdout is no terminal")
+    add("--json", action="store_true", help='what happens as JSON lines, each with "v": 1')
+    add("--log-file", metavar="FILE", help="append every line, with the time, to FILE")
+    add("--no-color", action="store_true", help="no colors (NO_COLOR and TERM=dumb are respected too)")
+    add("--version", action="version", version=overlay.__version__)
+
+
+def _parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    return _Parser(
+        prog=prog,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """For peer.py: `mode` init or join, `id`, `first` and `second` or `known`, `interval`, and the options."""
+    parser = _parser("peer.py", "One peer of a ring.", PEER_EXAMPLES)
+    parser.usage = (
+        "peer.py init PEER FIRST_SUCCESSOR SECOND_SUCCESSOR PING_INTERVAL [options]\n"
+        "       peer.py join PEER KNOWN_PEER PING_INTERVAL [options]"
+    )
+    parser.add_argument("mode", nargs="?", default="", help=argparse.SUPPRESS)
+    parser.add_argument("values", nargs="*", help=argparse.SUPPRESS)
+    _common(parser)
+    parser.add_argument("--data", metavar="DIR", help="where this peer's own records are (files/peer-PEER)")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        _understand(options)
+    except LocalError as error:
+        parser.error(str(error))
+    return options
+
+
+def _understand(options: argparse.Namespace) -> None:
+    wanted = {
+        "init": ("PEER", "FIRST_SUCCESSOR", "SECOND_SUCCESSOR", "PING_INTERVAL"),
+        "join": ("PEER", "KNOWN_PEER", "PING_INTERVAL"),
+    }
+    options.mode = options.mode.lower()
+    if not options.mode:
+        raise LocalError("init or join is wanted, such as: peer.py init 2 4 5 3")
+    if options.mode not in wanted:
+        raise LocalError(f"{short(options.mode)} is neither init nor join{did_you_mean(options.mode, tuple(wanted))}")
+    places = wanted[options.mode]
+    if len(options.values) != len(places):
+        raise LocalError(f"usage: peer.py {options.mode} {' '.join(places)}; {len(options.values)} values were given")
+    options.id = peer_id(options.values[0])
+    options.interval = interval(options.values[-1])
+    check_ports(options.base_port, options.id)
+    if options.mode == "join":
+        options.known = known_peer(options.values[1])
+        if options.known == options.id:
+            raise LocalError("a peer cannot join through itself; name another peer as KNOWN_PEER")
+    else:
+        options.first, options.second = known_peer(options.values[1]), known_peer(options.values[2])
+        check_successors(options.id, options.first, options.second)
+
+
+def check_ports(base_port: int, highest: int) -> None:
+    """LocalError where a peer's port would be none."""
+    if base_port + highest > 65535:
+        raise LocalError(f"peer {highest} would listen on port {base_port + highest}; choose a lower --base-port")
+
+
+def check_successors(me: int, first: int | str, second: int | str) -> None:
+    """LocalError where two successors are out of ring order. Addresses cannot be judged before they are asked."""
+    if isinstance(first, str) or isinstance(second, str):
+        return
+    # Steps clockwise, less one, so that the peer itself comes last: 255.
+    one, two = (first - me - 1) % 256, (second - me - 1) % 256
+    if not (one < two or one == two == 255):
+        order = f"{second} {first}" if one > two else f"{first} {me}"
+        raise LocalError(
+            f"the successors {first} and {second} of peer {me} are out of ring order; did you mean {order}?"
+        )
+
+
+def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """For runner.py: `peers` (a tuple of ids) and the options."""
+    parser = _parser("runner.py", "A ring of peers in one process, and commands for any of them.", RUNNER_EXAMPLES)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--peers", type=_convert(_peers), metavar="2,4,5", help="these peers")
+    which.add_argument("--count", type=_convert(_count), metavar="N", help="N peers, spread evenly over the ring")
+    parser.add_argument("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    parser.add_argument("-r", "--reporter", action="store_true", help="show the ring every second")
+    parser.add_argument("--all", action="store_true", help="with -r: a row for peers of other processes too")
+    parser.add_argument("--for", dest="seconds", type=_convert(_seconds), metavar="S", help="end after S seconds")
+    parser.add_argument(
+        "--script", metavar="FILE", help='play a command a line; also: wait 5, expect "Peer 8" first 19'
+    )
+    parser.add_argument("--processes", action="store_true", help="every peer in a process of its own")
+    _common(parser)
+    options = parser.parse_args(arguments)
+    if options.count is not None:
+        options.peers = tuple(i * 256 // options.count for i in range(options.count))
+    options.peers = options.peers or EXAMPLE_RING
+    try:
+        check_ports(options.base_port, max(options.peers))
+    except LocalError as error:
+        parser.error(str(error))
+    return options
+
+
+def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """For the console script: `overlay ring --at host:port`."""
+    parser = _parser("overlay", "Look at a running overlay.", "example:\n  overlay ring --at 127.0.0.1:12002 --watch\n")
+    parser.add_argument("--version", action="version", version=overlay.__version__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    ring = actions.add_parser("ring", help="print the whole ring of a running peer", allow_abbrev=False)
+    ring.add_argument("--at", required=True, type=_convert(_address), metavar="HOST:PORT", help="any peer of the ring")
+    ring.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
+    ring.add_argument("--json", action="store_true", help='one JSON object a ring, with "v": 1')
+    ring.add_argument("--no-color", action="store_true", help="no colors")
+    return parser.parse_args(arguments)
+
+
+def _address(text: str) -> tuple[str, int]:
+    known = known_peer(text)
+    if isinstance(known, int):
+        return "127.0.0.1", 12000 + known
+    host, _, port = known.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def open_log(path: str | None) -> Any:
+    """The log file, or None; exits with status 1 where it cannot be written."""
+    if path is None:
+        return None
+    try:
+        return Path(path).open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        sys.stderr.write(f"cannot write the log {clean(path)}: {error.strerror}\n")
+        sys.exit(1)

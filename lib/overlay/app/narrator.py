@@ -1,0 +1,104 @@
+"""Events into lines: the assignment's, word for word, and ours where it is silent. A table, an event a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from overlay.app.terminal import ERROR, HINT, PING, ROUTE, Line
+from overlay.ring import events as ring
+from overlay.store import events as store
+
+
+def _joined_ids(peers: Sequence[int]) -> str:
+    return f"Peer{'s' if len(peers) > 1 else ''} {' and '.join(map(str, peers))}"
+
+
+def _ping(text: str) -> tuple[Line, ...]:
+    return (Line(text, PING),)
+
+
+def _say(*texts: str) -> tuple[Line, ...]:
+    return tuple(Line(text) for text in texts)
+
+
+def _hint(text: str) -> tuple[Line, ...]:
+    return (Line(text, HINT),)
+
+
+def route(path: Sequence[int]) -> tuple[Line, ...]:
+    """The way that a message took; a way of one peer is none."""
+    return (Line(f"route: {' > '.join(map(str, path))}", ROUTE),) if len(path) > 1 else ()
+
+
+def size_text(size: int) -> str:
+    """Bytes as people say them."""
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def _forwarded(event: ring.Forwarded) -> tuple[Line, ...]:
+    words = _FORWARDED.get((type(event.message).__name__, event.first_hop))
+    return () if words is None else _say(words(event.message))
+
+
+_FORWARDED: dict[tuple[str, bool], Callable[[Any], str]] = {
+    ("Join", True): lambda m: f"Peer {m.newcomer.id} Join request forwarded to my successor",
+    ("Join", False): lambda m: f"Peer {m.newcomer.id} Join request forwarded to my successor",
+    ("Store", True): lambda m: f"Store {m.name} request forwarded to my successor",
+    ("Store", False): lambda m: f"Store {m.name} request forwarded to my successor",
+    ("Request", True): lambda m: f"File request for {m.name} has been sent to my successor",
+    ("Request", False): lambda m: f"Request for File {m.name} has been received, but the file is not stored here",
+}
+
+_TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
+    ring.PingsSent: lambda e: _ping(f"Ping requests sent to {_joined_ids(e.peers)}"),
+    ring.PingReceived: lambda e: _ping(f"Ping request message received from Peer {e.peer}"),
+    ring.PingAnswered: lambda e: _ping(f"Ping response received from Peer {e.peer}"),
+    ring.Waiting: lambda e: _hint(f"waiting for Peer {e.peer.id} at {address(e.peer.host, e.peer.port)}"),
+    ring.Forwarded: _forwarded,
+    ring.JoinReceived: lambda e: _say(f"Peer {e.newcomer} Join request received"),
+    ring.SuccessorsChanged: lambda e: _say(
+        f"My new first successor is Peer {e.first}", f"My new second successor is Peer {e.second}"
+    ),
+    ring.SuccessorChangeReceived: lambda e: _say("Successor Change request received"),
+    ring.JoinAccepted: lambda e: _say(
+        "Join request has been accepted",
+        f"My first successor is Peer {e.first}",
+        f"My second successor is Peer {e.second}",
+    ),
+    ring.DepartureReceived: lambda e: _say(f"Peer {e.peer} will depart from the network"),
+    ring.PeerDied: lambda e: _say(f"Peer {e.peer} is no longer alive"),
+    store.StoreAccepted: lambda e: _say(f"Store {e.name} request accepted"),
+    store.StorePlaced: lambda e: route(e.path),
+    store.Stored: lambda e: _hint(f"{e.name} is stored durably at Peer {e.peer} ({size_text(e.size)})"),
+    store.PlaceholderMade: lambda e: _hint(f"there is no file {e.name}.pdf here: an empty placeholder is stored"),
+    store.StoreFailed: lambda e: (Line(f"Store {e.name} failed: {e.why}", ERROR),),
+    store.FileHere: lambda e: _say(f"File {e.name} is stored here"),
+    store.Sending: lambda e: _say(f"Sending file {e.name} to Peer {e.peer}"),
+    store.Sent: lambda e: _say("The file has been sent"),
+    store.FileFound: lambda e: (*_say(f"Peer {e.peer} had File {e.name}"), *route(e.path)),
+    store.Receiving: lambda e: _say(f"Receiving File {e.name} from Peer {e.peer}"),
+    store.Received: lambda e: _say(f"File {e.name} received"),
+    store.NotStored: lambda e: _say(f"File {e.name} is not stored in the network"),
+    store.RequestFailed: lambda e: (Line(f"Request {e.name} failed: {e.why}", ERROR),),
+    store.TookOver: lambda e: _hint(f"took over {e.name} from Peer {e.peer}"),
+    store.HandedOver: lambda e: _hint(f"handed {e.name} over to Peer {e.peer}"),
+}
+
+
+def address(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 host."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def narrate(event: msgspec.Struct) -> tuple[Line, ...]:
+    """The lines of an event; none for one that people need not see."""
+    words = _TABLE.get(type(event))  # type: ignore[arg-type]
+    return () if words is None else words(event)

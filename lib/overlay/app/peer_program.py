@@ -1,0 +1,260 @@
+"""peer.py: one peer of a ring, its lines, and a prompt."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from overlay.app import jsonlines, narrator, reporter
+from overlay.app.arguments import open_log, peer_arguments
+from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
+from overlay.app.loop import LineReader, Loop, rich_terminal
+from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal
+from overlay.core.pending import Pending
+from overlay.errors import LocalError, OverlayError
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from overlay.peer import Peer
+
+LEFT, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses."""
+
+
+def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
+    """What the options hide. Routes are for terminals, and for whoever asks."""
+    hidden = {PING, HINT} if options.quiet else set()
+    if options.quiet or not (options.verbose or is_terminal(Output().out)):
+        hidden.add(ROUTE)
+    return frozenset(hidden)
+
+
+class PeerProgram:
+    """A peer and its user. Every method runs on the main loop, except `on_event` and `on_crash`."""
+
+    def __init__(self, options: argparse.Namespace, output: Output, make_peer: Callable[..., Peer]):
+        self.options = options
+        self.output = output
+        self.loop = Loop()
+        self.make_peer = make_peer
+        self.peer: Peer
+        self.prompt: Any = None
+        self._open: set[Pending[Any]] = set()
+        self._waiting: list[Typed] = []
+        self._ended = False
+        self._leaving = False
+        self._commands: dict[str, Callable[..., None]] = {
+            "store": lambda name: self._follow(self.peer.store(name)),
+            "request": lambda name: self._follow(self.peer.request(name)),
+            "ring": self._ring,
+            "cancel": self._cancel,
+            "status": self._status,
+            "files": self._files,
+            "pings": self._pings,
+            "help": lambda: self.output.answer(help_lines(PEER_COMMANDS)),
+            "quit": self.quit,
+        }
+
+    def run(self) -> int:
+        """Until the peer is gone; the exit status."""
+        self.loop.handle_signals(self.interrupt, self.terminate)
+        self.output.on_broken = lambda: self.loop.post(self.terminate)
+        try:
+            self._start()
+        except OverlayError as error:
+            self.output.error(str(error))
+            return FAILED
+        try:
+            self._listen()
+            return self.loop.run()
+        finally:
+            if self.prompt is not None:
+                self.prompt.close()
+            if not self.peer.closed.is_set():
+                self.peer.kill()
+
+    def _start(self) -> None:
+        options = self.options
+        self.peer = self.make_peer(
+            options.id,
+            ping_interval_s=options.interval,
+            host=options.host,
+            bind=options.bind,
+            base_port=options.base_port,
+            files=options.files,
+            data=options.data,
+            keep=options.keep,
+            on_event=self.on_event,
+            on_crash=self.on_crash,
+        )
+        if not options.host.startswith("127.") and options.host not in ("::1", "localhost"):
+            self.output.say("the network is open: whoever reaches this address can join, store and request")
+        try:
+            if options.mode == "init":
+                self.peer.setup(options.first, options.second)
+            else:
+                self.loop.settled(self.peer.join(options.known), self._joined)
+        except BaseException:
+            self.peer.kill()
+            raise
+        self.loop.settled(self.peer.ready, lambda _: self._issue_waiting())
+
+    def _listen(self) -> None:
+        if not self.options.json and rich_terminal(self.output):
+            from overlay.app.prompt import Prompt
+
+            self.prompt = Prompt(self)
+            self.prompt.start()
+        else:
+            LineReader(self.loop, self.on_line, self.on_end).start()
+
+    # From the peer's threads ---------------------------------------------------------------------------------
+
+    def on_event(self, peer: Peer, event: msgspec.Struct) -> None:
+        """Tell what happened, in order, on the thread where it did."""
+        lines = narrator.narrate(event)
+        if self.options.json:
+            self.output.write(jsonlines.encode(jsonlines.event_object(peer.id, event, lines)))
+            return
+        for line in lines:
+            self.output.show(line)
+
+    def on_crash(self, peer: Peer, why: str) -> None:
+        """A defect of ours ended the peer: say so and end."""
+        self.output.error(f"peer {peer.id} ends because of a defect: {why}")
+        self.loop.post(self.loop.exit, FAILED)
+
+    # The peer's outcomes -------------------------------------------------------------------------------------
+
+    def _joined(self, pending: Pending[None]) -> None:
+        if pending.error is not None and not self._leaving:
+            self.output.error(str(pending.error))
+            self.loop.exit(FAILED)
+
+    def _issue_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for typed in waiting:
+            self._do(typed)
+        self._quit_at_end()
+
+    def _follow(self, pending: Pending[Any]) -> None:
+        """Its events say how it goes; here it is only known whether it is done."""
+        self._open.add(pending)
+        self.loop.settled(pending, self._followed)
+
+    def _followed(self, pending: Pending[Any]) -> None:
+        self._open.discard(pending)
+        self._quit_at_end()
+
+    # What the user says --------------------------------------------------------------------------------------
+
+    def on_line(self, text: str) -> None:
+        """One typed line."""
+        try:
+            typed = parse(text, PEER_COMMANDS)
+            if typed is None:
+                return
+            if typed.name in ("store", "request", "ring") and not self.peer.ready.done:
+                self.output.say(f"{typed.name} waits until this peer is in the ring")
+                self._waiting.append(typed)
+            else:
+                self._do(typed)
+        except LocalError as error:
+            self.output.error(str(error))
+
+    def _do(self, typed: Typed) -> None:
+        try:
+            self._commands[typed.name](*typed.values)
+        except OverlayError as error:
+            self.output.error(str(error))
+
+    def on_end(self, quits: bool) -> None:
+        """No more input. Where lines came before, or on a terminal, that is Quit, after what they asked for is done."""
+        if quits:
+            self._ended = True
+            self._quit_at_end()
+
+    def _quit_at_end(self) -> None:
+        if self._ended and not self._open and not self._waiting and not self._leaving:
+            self.quit()
+
+    def quit(self) -> None:
+        """Leave in good order; the second time at once."""
+        if self._leaving:
+            self.loop.exit(LEFT)
+            return
+        self._leaving = True
+        self.output.say("leaving the ring; quit again to leave at once")
+        self.loop.settled(self.peer.quit(), self._left)
+
+    def _left(self, pending: Pending[None]) -> None:
+        if pending.error is not None:
+            self.output.error(str(pending.error))
+        self.loop.exit(LEFT)
+
+    def terminate(self) -> None:
+        """SIGTERM: Quit, and once more changes nothing."""
+        if not self._leaving:
+            self.quit()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: gone, and nobody is told."""
+        self.peer.kill()
+        self.loop.exit(INTERRUPTED)
+
+    # Answers -------------------------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        pending = self.peer.ring()
+        self._follow(pending)
+        self.loop.settled(pending, self._show_ring)
+
+    def _show_ring(self, pending: Pending[Any]) -> None:
+        if pending.error is not None:
+            self.output.error(str(pending.error))
+        elif self.options.json:
+            self.output.write(jsonlines.encode(reporter.ring_object(pending.result())))
+        else:
+            self.output.answer(reporter.block(reporter.rows_of_ring(pending.result())))
+
+    def _status(self) -> None:
+        view = self.peer.view()
+        if self.options.json:
+            self.output.write(jsonlines.encode(reporter.view_object(view, self.peer.ready.done)))
+        else:
+            self.output.answer(reporter.status(view))
+
+    def _files(self) -> None:
+        records = self.peer.view().records
+        if self.options.json:
+            self.output.write(jsonlines.encode(jsonlines.make("Files", me=self.peer.id, records=list(records))))
+        else:
+            self.output.answer([" ".join(records) if records else "no records are kept here"])
+
+    def _cancel(self, name: str | None) -> None:
+        count = self.peer.cancel(name)
+        self.output.say(f"{count} transfer{'' if count == 1 else 's'} cancelled")
+
+    def _pings(self, shown: bool) -> None:
+        (self.output.hidden.discard if shown else self.output.hidden.add)(PING)
+
+
+def real_peer(*args: Any, **keywords: Any) -> Peer:
+    """A Peer; imported only when the arguments are right, which keeps their errors quick."""
+    from overlay.peer import Peer
+
+    return Peer(*args, **keywords)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The whole program; the exit status."""
+    options = peer_arguments(arguments)
+    output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden_kinds(options))
+    return PeerProgram(options, output, real_peer).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

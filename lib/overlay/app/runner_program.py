@@ -1,0 +1,343 @@
+"""runner.py: a whole ring of peers, commands for any of them, and the reporter."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from overlay.app import jsonlines, reporter, script
+from overlay.app.arguments import open_log, runner_arguments
+from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
+from overlay.app.counting import Counters
+from overlay.app.fleet import Fleet, Happening, Member, summary
+from overlay.app.loop import LineReader, Loop, rich_terminal
+from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
+from overlay.app.reporter import Row
+from overlay.app.terminal import PING, SAY, Output
+from overlay.core.pending import Pending
+from overlay.errors import LocalError, OverlayError
+
+
+class RunnerProgram:
+    """The peers and their user. Every method runs on the main loop, except `tell` and `crashed`."""
+
+    def __init__(self, options: argparse.Namespace, output: Output, make: Callable[..., Member]):
+        self.options = options
+        self.output = output
+        self.loop = Loop()
+        self.counters = Counters()
+        self.fleet = Fleet(options, make, self.tell, self.crashed, () if options.processes else (self.counters,))
+        self.strangers: dict[int, Row] = {}
+        self.screen: Any = None
+        self._walking = False
+        self._open: set[Pending[Any]] = set()
+        self._ended = False
+        self._steps: list[script.Step] = []
+        self._commands: dict[str, Callable[..., Pending[Any] | None]] = {
+            "join": self._join,
+            "quit": self._quit,
+            "kill": self.fleet.kill,
+            "store": lambda id, name: self._when_ready(id, lambda member: member.store(name)),
+            "request": lambda id, name: self._when_ready(id, lambda member: member.request(name)),
+            "cancel": self._cancel,
+            "ring": self._ring,
+            "status": self._status,
+            "files": self._files,
+            "pings": partial(self._switch, PING),
+            "narration": partial(self._switch, SAY),
+            "help": lambda: self.output.answer(help_lines(RUNNER_COMMANDS)),
+        }
+
+    def run(self) -> int:
+        """Until all is over; the exit status."""
+        self.loop.handle_signals(self.end, self.end)
+        self.output.on_broken = lambda: self.loop.post(self.end)
+        try:
+            if self.options.script is not None:
+                self._steps = script.read(self.options.script)
+            self._launch()
+        except OverlayError as error:
+            self.output.error(str(error))
+            return FAILED
+        try:
+            self._listen()
+            return self.loop.run()
+        finally:
+            if self.screen is not None:
+                self.screen.close()
+            self.fleet.kill_all()
+
+    def _launch(self) -> None:
+        options = self.options
+        if not options.json:
+            for line in summary(options.peers):
+                self.output.write(line)
+        self.fleet.launch(options.peers)
+        if options.seconds is not None:
+            self.loop.later(options.seconds, self.end)
+        if options.script is not None:
+            self._after(self._all_ready(), self._play)
+
+    def _listen(self) -> None:
+        options = self.options
+        if rich_terminal(self.output) and not options.json:
+            from overlay.app.screen import Screen
+
+            self.screen = Screen(self)
+            self.screen.start()
+        else:
+            LineReader(self.loop, self.on_line, self.on_end).start()
+            if options.reporter:
+                self.loop.every(1.0, self.report)
+        if options.all:
+            self.loop.every(1.0, self._ask_strangers)
+
+    def end(self) -> None:
+        """Everything ends together: nobody stays who would have to be told."""
+        self.loop.exit(LEFT)
+
+    # What the peers tell, on their threads -------------------------------------------------------------------
+
+    def tell(self, happening: Happening) -> None:
+        """Show it, as the options want it shown."""
+        self.counters.count(happening)
+        if self.options.json:
+            if not self.options.reporter:
+                self.output.write(jsonlines.encode(happening.as_object()))
+            return
+        for line in happening.lines:
+            self.output.show(line, f"[{happening.me}] ")
+
+    def crashed(self, id: int, why: str) -> None:
+        """A defect of ours ended a peer."""
+        self.output.error(f"peer {id} ended because of a defect: {why}")
+        self.loop.post(self._lost, id)
+
+    def _lost(self, id: int) -> None:
+        self.fleet.members.pop(id, None)
+
+    # The reporter --------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """Our peers, and with --all those of others."""
+        rows = self.fleet.rows()
+        mine = {row.id for row in rows}
+        return rows + [row for id, row in self.strangers.items() if id not in mine]
+
+    def report(self) -> None:
+        """One block, or one JSON object."""
+        rows = self.rows()
+        if self.options.json:
+            counts = self.counters.totals()
+            self.output.write(jsonlines.encode(reporter.rows_object(rows, **counts)))
+        else:
+            self.output.write("\n".join(reporter.block(rows)))
+
+    def _ask_strangers(self) -> None:
+        ready = [member for member in self.fleet.members.values() if member.ready.done]
+        if ready and not self._walking:
+            self._walking = True
+            self.loop.settled(ready[0].ring(), self._asked)
+
+    def _asked(self, pending: Pending[Any]) -> None:
+        self._walking = False
+        if pending.error is None:
+            self.strangers = {row.id: row for row in reporter.rows_of_ring(pending.result())}
+
+    # Commands ------------------------------------------------------------------------------------------------
+
+    def on_line(self, text: str) -> None:
+        """One typed line."""
+        try:
+            typed = parse(text, RUNNER_COMMANDS)
+            if typed is not None:
+                self._do(typed)
+        except LocalError as error:
+            self.output.error(str(error))
+
+    def on_end(self, quits: bool) -> None:
+        """No more input: after what was asked for is done, all ends, unless nothing was asked."""
+        self._ended = quits and not self._steps
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._ended and not self._open:
+            self.end()
+
+    def _do(self, typed: Typed) -> Pending[Any]:
+        """Carry a command out; what it returns is resolved when it is done, and fails with its error."""
+        try:
+            pending = self._commands[typed.name](*typed.values)
+        except OverlayError as error:
+            self.output.error(str(error))
+            pending = Pending()
+            pending.fail(error)
+        if pending is None:
+            pending = Pending()
+            pending.resolve(None)
+        else:
+            self._open.add(pending)
+            self.loop.settled(pending, self._done)
+        return pending
+
+    def _done(self, pending: Pending[Any]) -> None:
+        self._open.discard(pending)
+        self._end_if_done()
+
+    def _after(self, pending: Pending[Any], call: Callable[[], None]) -> None:
+        self.loop.settled(pending, lambda _: call())
+
+    def _when_ready(self, id: int, call: Callable[[Member], Pending[Any]]) -> Pending[Any]:
+        """What a peer is asked before it is in the ring, it does when it is."""
+        member = self.fleet.get(id)
+        if member.ready.done:
+            return call(member)
+        outcome: Pending[Any] = Pending()
+
+        def start() -> None:
+            try:
+                pending = call(member)
+            except OverlayError as error:
+                self.output.error(str(error))
+                outcome.fail(error)
+                return
+            pending.when_done(partial(_pass_on, outcome))
+
+        self._after(member.ready, start)
+        return outcome
+
+    def _all_ready(self) -> Pending[None]:
+        """Resolved when each of the peers launched is in the ring."""
+        all_in: Pending[None] = Pending()
+        left = set(self.fleet.members)
+
+        def one(id: int) -> None:
+            left.discard(id)
+            if not left:
+                all_in.resolve(None)
+
+        for id, member in self.fleet.members.items():
+            self._after(member.ready, partial(one, id))
+        return all_in
+
+    def _join(self, id: int, known: int | str) -> Pending[Any]:
+        pending = self.fleet.join(id, known)
+        member = self.fleet.members[id]
+
+        def joined(done: Pending[None]) -> None:
+            if done.error is not None and self.fleet.members.get(id) is member:
+                self.output.error(str(done.error), f"[{id}] ")
+                self.fleet.kill(id)
+
+        self.loop.settled(pending, joined)
+        return pending
+
+    def _quit(self, id: int | None) -> Pending[Any] | None:
+        if id is None:
+            self.end()
+            return None
+        member = self.fleet.get(id)
+        pending = member.quit()
+        self._after(pending, partial(self.fleet.forget, id, member))
+        return pending
+
+    def _cancel(self, id: int, name: str | None) -> None:
+        count = self.fleet.get(id).cancel(name)
+        self.output.say(f"{count} transfer{'' if count == 1 else 's'} cancelled", f"[{id}] ")
+
+    def _ring(self) -> Pending[Any]:
+        if not self.fleet.members:
+            raise LocalError("none of the peers is left")
+
+        def show(pending: Pending[Any]) -> None:
+            if pending.error is not None:
+                self.output.error(str(pending.error))
+            elif self.options.json:
+                self.output.write(jsonlines.encode(reporter.ring_object(pending.result())))
+            else:
+                self.output.answer(reporter.block(reporter.rows_of_ring(pending.result())))
+
+        pending = self._when_ready(min(self.fleet.members), lambda member: member.ring())
+        self.loop.settled(pending, show)
+        return pending
+
+    def _status(self, id: int | None) -> None:
+        if id is None:
+            self.output.answer(reporter.block(self.rows()))
+        else:
+            self.output.answer(reporter.status(self.fleet.get(id).view()))
+
+    def _files(self, id: int | None) -> None:
+        views = self.fleet.views() if id is None else {id: self.fleet.get(id).view()}
+        self.output.answer(f"Peer {id}: {' '.join(view.records) or 'none'}" for id, view in views.items())
+
+    def _switch(self, kind: str, shown: bool) -> None:
+        (self.output.hidden.discard if shown else self.output.hidden.add)(kind)
+
+    # The script ----------------------------------------------------------------------------------------------
+
+    def _play(self) -> None:
+        """The next step, and then the ones behind it."""
+        if not self._steps:
+            if self.options.seconds is None:
+                self.end()
+            return
+        step = self._steps.pop(0)
+        self.output.say(f"line {step.number}: {step.text}")
+        match step.action:
+            case script.Wait(seconds=seconds):
+                self.loop.later(seconds, self._play)
+            case script.Expect() as expect:
+                self._expect(step, expect, time.monotonic() + script.EXPECT_S)
+            case Typed() as typed:
+                self.loop.settled(self._do(typed), partial(self._played, step))
+
+    def _played(self, step: script.Step, pending: Pending[Any]) -> None:
+        if pending.error is not None:
+            self._fail(step, str(pending.error))
+        else:
+            self._play()
+
+    def _expect(self, step: script.Step, expect: script.Expect, deadline: float) -> None:
+        member = self.fleet.members.get(expect.peer)
+        view = None if member is None else member.view()
+        if expect.holds(view):
+            self.output.say(f"line {step.number}: as expected")
+            self._play()
+        elif time.monotonic() < deadline:
+            self.loop.later(0.1, self._expect, step, expect, deadline)
+        else:
+            self._fail(step, expect.seen(view))
+
+    def _fail(self, step: script.Step, why: str) -> None:
+        self.output.error(f"line {step.number} failed: {step.text}: {why}")
+        self.loop.exit(FAILED)
+
+
+def _pass_on(to: Pending[Any], done: Pending[Any]) -> None:
+    """The same outcome once more."""
+    if done.error is not None:
+        to.fail(done.error)
+    else:
+        to.resolve(done.result())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The whole program; the exit status."""
+    options = runner_arguments(arguments)
+    hidden = hidden_kinds(options) | (frozenset({PING}) if options.reporter else frozenset())
+    output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden)
+    make: Callable[..., Member] = real_peer
+    if options.processes:
+        from overlay.app.processes import ProcessPeer
+
+        make = ProcessPeer
+    return RunnerProgram(options, output, make).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

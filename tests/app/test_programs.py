@@ -1,0 +1,241 @@
+"""The two programs with a peer that only pretends: what is asked of it when, and how each run ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from overlay.app import loop as loops
+from overlay.app.arguments import peer_arguments, runner_arguments
+from overlay.app.peer_program import PeerProgram
+from overlay.app.runner_program import RunnerProgram
+from overlay.app.terminal import Output
+from overlay.errors import Indefinite
+from overlay.ring.events import PeerDied, PingReceived
+
+from tests.app.fakes import FakePeer
+from tests.fakes import contact
+
+
+class Run:
+    """A program on a thread of its own; the test is its keyboard."""
+
+    def __init__(self, make: Callable[[Output], Any]):
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.program = make(Output(self.out, self.err))
+        self.status: int | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.status = self.program.run()
+
+    def do(self, call: Callable[..., None], *args: Any) -> None:
+        """On the program's main loop, and wait until it is done."""
+        done = threading.Event()
+        self.program.loop.post(call, *args)
+        self.program.loop.post(done.set)
+        assert done.wait(20)
+
+    def type(self, *lines: str) -> None:
+        for line in lines:
+            self.do(self.program.on_line, line)
+
+    def ended(self) -> int | None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.status
+
+
+@pytest.fixture(autouse=True)
+def no_keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(loops.LineReader, "start", lambda self: None)
+    FakePeer.made.clear()
+    yield
+
+
+def peer(line: str) -> Run:
+    return Run(lambda output: PeerProgram(peer_arguments(line.split()), output, FakePeer))
+
+
+def runner(line: str) -> Run:
+    return Run(lambda output: RunnerProgram(runner_arguments(line.split()), output, FakePeer))
+
+
+def test_commands_wait_for_the_ring_and_the_end_of_input_waits_for_the_commands() -> None:
+    run = peer("init 2 4 5 3")
+    run.type("Store 2067", "status", "xyzzy")
+    (fake,) = FakePeer.made
+    assert fake.asked == [("setup", 4, 5)]
+    run.do(fake.ready.resolve, None)  # type: ignore[arg-type]
+    run.do(run.program.on_end, True)
+    assert fake.asked == [("setup", 4, 5), ("store", "2067")]
+    fake.pending["store"].resolve(None)
+    run.type("")
+    assert fake.asked[-1] == ("quit",)
+    fake.pending["quit"].resolve(None)
+    assert run.ended() == 0
+    assert "19 > 2 > [2] > 5 > 8\nrecords: 2067\n" in run.out.getvalue()
+    assert '"xyzzy" is not a command; try help\n' in run.err.getvalue()
+
+
+def test_no_input_at_all_runs_until_a_signal_and_sigterm_is_quit() -> None:
+    run = peer("join 15 4 3")
+    run.do(run.program.on_end, False)
+    assert FakePeer.made[0].asked == [("join", 4)]
+    run.do(run.program.terminate)
+    FakePeer.made[0].pending["quit"].resolve(None)
+    assert run.ended() == 0
+
+
+@pytest.mark.parametrize(("second", "status"), [("quit", 0), ("interrupt", 130)])
+def test_what_comes_second_ends_at_once(second: str, status: int) -> None:
+    run = peer("init 2 4 5 3")
+    run.type("quit")
+    run.program.loop.post(getattr(run.program, second))
+    assert run.ended() == status
+    assert FakePeer.made[0].asked[-1] == ("kill",)
+
+
+def test_ctrl_c_is_abrupt() -> None:
+    run = peer("init 2 4 5 3")
+    run.program.loop.post(run.program.interrupt)
+    assert run.ended() == 130
+    assert ("quit",) not in FakePeer.made[0].asked
+
+
+def test_a_join_that_fails_and_a_port_that_is_taken_are_status_1() -> None:
+    run = peer("join 15 4 3")
+    run.type("")
+    FakePeer.made[0].pending["join"].fail(Indefinite("Peer 4 at 127.0.0.1:12004 cannot be reached"))
+    assert run.ended() == 1
+    assert run.err.getvalue() == "Peer 4 at 127.0.0.1:12004 cannot be reached\n"
+    taken = peer("init 66 70 71 3")
+    assert taken.ended() == 1
+    assert taken.err.getvalue() == "Peer 66 is already running at 127.0.0.1:12066\n"
+
+
+def test_a_defect_ends_the_program_loudly() -> None:
+    run = peer("init 2 4 5 3")
+    run.type("")
+    assert FakePeer.made[0].on_crash is not None
+    FakePeer.made[0].on_crash(FakePeer.made[0], "tcp-command: boom")
+    assert run.ended() == 1
+    assert "defect: tcp-command: boom" in run.err.getvalue()
+
+
+def test_pings_off_and_on() -> None:
+    run = peer("init 2 4 5 3")
+    run.type("pings off")
+    FakePeer.made[0].tell(PingReceived(19))
+    run.type("pings on")
+    FakePeer.made[0].tell(PingReceived(14))
+    assert run.out.getvalue() == "> Ping request message received from Peer 14\n"
+    run.program.loop.post(run.program.interrupt)
+    run.ended()
+
+
+def test_json_lines() -> None:
+    run = peer("init 2 4 5 3 --json")
+    run.type("status")
+    FakePeer.made[0].tell(PeerDied(4))
+    run.program.loop.post(run.program.interrupt)
+    run.ended()
+    view, event = map(json.loads, run.out.getvalue().splitlines())
+    assert (view["v"], view["event"], view["first"]) == (1, "View", 5)
+    assert (event["event"], event["peer"], event["lines"]) == ("PeerDied", 4, [["say", "Peer 4 is no longer alive"]])
+
+
+def test_the_runner_gives_commands_to_its_peers() -> None:
+    run = runner("--peers 2,4,5 --interval 1")
+    run.type("store 4 2067", "kill 5", "join 15 4", "quit 9", "kill 5")
+    by_id = {fake.id: fake for fake in FakePeer.made}
+    assert by_id[4].asked == [("setup", 5, 2)], "it is not in the ring yet"
+    by_id[4].ready.resolve(None)
+    run.type("cancel 4 2067")
+    assert by_id[4].asked[1:] == [("store", "2067"), ("cancel", "2067")]
+    assert by_id[5].asked[-1] == ("kill",)
+    assert by_id[15].asked == [("join", 4)]
+    by_id[15].pending["join"].fail(Indefinite("nobody there"))
+    by_id[2].tell(PeerDied(5))
+    run.type("status", "files 2", "quit 4")
+    by_id[4].pending["quit"].resolve(None)
+    run.program.loop.post(run.program.on_line, "quit")
+    assert run.ended() == 0
+    assert run.out.getvalue().startswith("Launching nodes: \n■ (Peer[2]->4->5)\n")
+    assert "[2] > Peer 5 is no longer alive\n" in run.out.getvalue()
+    assert "Peer  2 - 19 >  2 > [ 2] >  5 >  8\n" in run.out.getvalue()
+    assert "Peer 2: 2067\n" in run.out.getvalue()
+    errors = run.err.getvalue()
+    assert errors.count("is not one of this runner's: 2, 4") == 2
+    assert "[15] nobody there\n" in errors
+    assert all(("kill",) in fake.asked for fake in FakePeer.made if fake.id != 4)
+
+
+def test_a_ring_that_cannot_be_launched_leaves_nothing_behind() -> None:
+    run = runner("--peers 2,66")
+    assert run.ended() == 1
+    assert FakePeer.made[0].asked[-1] == ("kill",)
+
+
+def script_file(tmp_path: Any, text: str) -> str:
+    path = tmp_path / "lecture.txt"
+    path.write_text(text)
+    return f"--peers 2,4,5 --script {path}"
+
+
+def ready(run: Run) -> None:
+    run.type("")
+    for fake in FakePeer.made:
+        fake.ready.resolve(None)
+
+
+def test_a_lecture_ends_well(tmp_path: Any) -> None:
+    run = runner(
+        script_file(tmp_path, 'wait 0.01\nkill 5\nexpect "Peer 5" gone\nexpect 4 first 5\nexpect 4 has 2067\n')
+    )
+    ready(run)
+    assert run.ended() == 0
+    assert run.err.getvalue().count("as expected") == 3
+
+
+def test_an_expectation_that_fails_is_status_1(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overlay.app.script.EXPECT_S", 0.2)
+    run = runner(script_file(tmp_path, 'expect "Peer 4" first 19\nkill 4\n'))
+    ready(run)
+    assert run.ended() == 1
+    assert 'line 1 failed: expect "Peer 4" first 19: it is 5\n' in run.err.getvalue()
+
+
+def test_the_reporter_in_plain_lines_and_in_json() -> None:
+    text, objects = runner("-r --peers 2,4"), runner("-r --peers 8,9 --json")
+    for run in (text, objects):
+        run.type("")
+        run.do(run.program.report)
+        run.program.loop.post(run.program.end)
+        assert run.ended() == 0
+    assert "==\nPeer  2 - 19 >  2 > [ 2] >  5 >  8\n" in text.out.getvalue()
+    thing = json.loads(objects.out.getvalue().splitlines()[-1])
+    assert (thing["v"], thing["event"], [row["id"] for row in thing["peers"]]) == (1, "Ring", [8, 9])
+    assert thing["unmonitored"] == [2, 5, 19]
+
+
+def test_the_ring_command_prints_the_walked_ring() -> None:
+    run = peer("init 2 4 5 3")
+    run.type("")
+    fake = FakePeer.made[0]
+    fake.ready.resolve(None)
+    run.type("ring")
+    here = SimpleNamespace(
+        contact=contact(2), predecessors=(contact(5), contact(4)), successors=(contact(4), contact(5))
+    )
+    fake.pending["ring"].resolve((here,))
+    run.type("")
+    run.program.loop.post(run.program.interrupt)
+    run.ended()
+    assert "Peer  2 -  4 >  5 > [ 2] >  4 >  5\n" in run.out.getvalue()
