@@ -63,7 +63,6 @@ class Chord(Protocol):
         "_candidates",
         "_loudly",
         "_news",
-        "_picture",
         "_pictures",
         "_rectifying",
         "_settling",
@@ -109,7 +108,6 @@ class Chord(Protocol):
         """Routes Meet(contact), beginning at a peer: set by the router."""
         self._candidates: dict[int, Contact] = {}
         self._pictures: dict[int, Neighbors] = {}
-        self._picture: Neighbors | None = None
         self._wanted: list[Contact] | None = None
         self._wanted_at = math.inf
         self._settling = False
@@ -139,7 +137,7 @@ class Chord(Protocol):
     def leave(self) -> None:
         """From now on everybody who asks hears that we are leaving."""
         self.leaving = True
-        self._picture = None
+        self.picture()
         self.pings.end()
 
     # What we show --------------------------------------------------------------------------------------------
@@ -161,11 +159,13 @@ class Chord(Protocol):
         return numbers[0], numbers[1]
 
     def picture(self) -> Neighbors:
-        if self._picture is None:
-            behind = [contact for contact in (self.before, self.before2) if contact is not None]
-            ahead = [contact for contact in self.successors if contact.boot]
-            self._picture = Neighbors(tuple(behind), tuple(ahead), self.member, self.leaving)
-        return self._picture
+        """The ring as seen from here. An equal picture is not made anew, so that nobody takes it for news."""
+        behind = tuple([contact for contact in (self.before, self.before2) if contact is not None])
+        ahead = tuple([contact for contact in self.successors if contact.boot])
+        picture = Neighbors(behind, ahead, self.member, self.leaving)
+        if picture != self.pings.picture:
+            self.pings.picture = picture
+        return self.pings.picture
 
     def view(self) -> RingView:
         return RingView(
@@ -217,8 +217,6 @@ class Chord(Protocol):
             self.ask(sender, lambda picture: self._rectify(sender, picture), self._rectified)
 
     def heard(self, contact: Contact, picture: Neighbors) -> None:
-        if self._pictures.get(contact.id) is picture:
-            return
         if contact.id in self.awaited:
             self._arrived(contact)
         if picture.leaving or not picture.member:
@@ -379,7 +377,7 @@ class Chord(Protocol):
         tail = line[: self.config.successors - self.config.shown]
         if tail != self.tail:
             self.tail = tail
-            self._picture = None
+            self.picture()
 
     # Asking --------------------------------------------------------------------------------------------------
 
@@ -430,8 +428,9 @@ class Chord(Protocol):
 
     def _changed(self) -> None:
         """A pointer changed: the picture is a new one, and the pings watch whom we now point to."""
-        self._picture = None
+        self.picture()
         self._news = True
+        self.pings.familiar = {c.id: c for c in (self.before2, self.before) if c is not None}
         ranks: dict[Contact, int] = {}
         if self.before is not None:
             ranks[self.before] = 0

@@ -18,6 +18,9 @@ from overlay.core.protocol import Protocol, on
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent, Waiting
 from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong
 
+PADDED = len(PADDING)
+NEVER = (0, -1)
+
 
 class PingConfig(msgspec.Struct, frozen=True):
     """How often, and how patiently."""
@@ -43,16 +46,13 @@ class PingConfig(msgspec.Struct, frozen=True):
 
 
 class Listener(Interface):
-    """Who hears of the peers' life and death, and shows the ring in our answers."""
-
-    def picture(self) -> Neighbors:
-        """The ring as seen from here."""
+    """Who hears of the peers' life and death."""
 
     def round(self) -> None:
         """A round of pings has gone out."""
 
     def pinged(self, sender: Contact) -> None:
-        """Somebody pinged us."""
+        """Somebody who is not familiar pinged us."""
 
     def heard(self, contact: Contact, picture: Neighbors) -> None:
         """A watched peer answered, with its picture of the ring."""
@@ -64,7 +64,18 @@ class Listener(Interface):
 class Watch:
     """One peer that we ping."""
 
-    __slots__ = ("answered", "awaited", "contact", "doubt", "heard_at", "missed_at", "missed_from", "rank", "secret")
+    __slots__ = (
+        "answered",
+        "awaited",
+        "contact",
+        "doubt",
+        "heard_at",
+        "missed_at",
+        "missed_from",
+        "picture",
+        "rank",
+        "secret",
+    )
 
     def __init__(self, contact: Contact, rank: int, secret: int, awaited: bool):
         self.contact = contact
@@ -78,6 +89,8 @@ class Watch:
         """The first ping that has no answer yet; 0 when the last one has. An answer to an earlier one proves nothing."""
         self.missed_at = 0.0
         self.doubt: Timer | None = None
+        self.picture: Neighbors | None = None
+        """What it last told of its neighbors."""
 
 
 class Pings(Protocol):
@@ -92,7 +105,9 @@ class Pings(Protocol):
         "_serial",
         "_started",
         "config",
+        "familiar",
         "listener",
+        "picture",
         "watched",
     )
     service = "pings"
@@ -107,7 +122,11 @@ class Pings(Protocol):
         self._started = False
         self._check: Timer | None = None
         self._per_loud = math.ceil(config.interval_s / config.quiet_s)
-        self._seen: dict[tuple[int, int], int] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        self.picture = Neighbors((), (), member=False)
+        """The ring as seen from here: what our answers show. The listener keeps it true."""
+        self.familiar: dict[int, Contact] = {}
+        """Peers whose pings tell the listener nothing new."""
 
     @property
     def beat_s(self) -> float:
@@ -197,10 +216,11 @@ class Pings(Protocol):
 
     def _probe(self, watch: Watch, rank: int = 0) -> None:
         self._serial = serial = self._serial + 1
+        ctx = self.ctx
         if not watch.missed_from:
             watch.missed_from = serial
-            watch.missed_at = self.ctx.now
-        self.ctx.send(watch.contact, Ping(self._round, rank, watch.secret, serial, PADDING))
+            watch.missed_at = ctx.now
+        ctx.send(watch.contact, Ping(self._round, rank, watch.secret, serial, PADDING))
 
     def _check_later(self) -> None:
         if self._check is None:
@@ -276,20 +296,24 @@ class Pings(Protocol):
 
     @on(Ping)
     def on_ping(self, sender: Contact, ping: Ping) -> None:
-        if len(ping.padding) < len(PADDING):
+        if len(ping.padding) < PADDED:
             return
-        self.ctx.send(sender, Pong(ping.round, ping.rank, ping.secret, ping.serial, self.listener.picture()))
-        watch = self.watched.get(sender.id)
+        rank, number = ping.rank, sender.id
+        self.ctx.send(sender, Pong(ping.round, rank, ping.secret, ping.serial, self.picture))
+        watch = self.watched.get(number)
         if watch is not None and watch.doubt is not None and watch.contact.is_same_peer(sender):
             self._alive(watch)
-        if ping.rank and self._is_new(sender, ping.round):
-            self.ctx.notify(PingReceived(sender.id))
-        self.listener.pinged(sender)
+        if rank and self._is_new(sender, ping.round):
+            self.ctx.notify(PingReceived(number))
+        if self.familiar.get(number) != sender:
+            self.listener.pinged(sender)
 
     @on(Pong)
     def on_pong(self, sender: Contact, pong: Pong) -> None:
         watch = self.watched.get(sender.id)
-        if watch is None or watch.secret != pong.secret or not watch.contact.is_same_peer(sender):
+        if watch is None or watch.secret != pong.secret:
+            return
+        if watch.contact is not sender and not watch.contact.is_same_peer(sender):
             return
         if pong.rank and pong.round > watch.answered:
             watch.answered = pong.round
@@ -301,18 +325,19 @@ class Pings(Protocol):
         watch.heard_at = self.ctx.now
         if watch.doubt is not None or watch.awaited:
             self._alive(watch)
-        self.listener.heard(sender, pong.neighbors)
+        if watch.picture is not pong.neighbors:
+            watch.picture = pong.neighbors
+            self.listener.heard(sender, pong.neighbors)
 
     @on(Alive)
     def on_alive(self, sender: Contact, question: Alive) -> None:
         """The answer is Done: a stopped process would accept the connection, but say nothing."""
 
     def _is_new(self, sender: Contact, number: int) -> bool:
-        key = (sender.id, sender.boot)
-        if self._seen.get(key, -1) >= number:
+        boot, last = self._seen.get(sender.id, NEVER)
+        if boot == sender.boot and last >= number:
             return False
-        self._seen.pop(key, None)
-        self._seen[key] = number
+        self._seen[sender.id] = sender.boot, number
         if len(self._seen) > 32:
             del self._seen[next(iter(self._seen))]
         return True

@@ -41,7 +41,7 @@ def fetch(
 class Fetch:
     """One body, or a range of one, on its way to a machine."""
 
-    __slots__ = ("end", "machine", "moved_at", "on_done", "on_failed", "over", "partial", "start", "transfer")
+    __slots__ = ("end", "machine", "moved_at", "on_done", "on_failed", "over", "partial", "source", "start", "transfer")
 
     def __init__(
         self,
@@ -58,10 +58,21 @@ class Fetch:
         self.on_failed = on_failed
         self.over = False
         self.moved_at = machine.world.agenda.now
+        self.source: Body | None = None
+        """What we read from, open at the other side even if it throws the body away meanwhile."""
         self.partial = machine.disk.partial(transfer.ref)
         transfer.on_cancel = self._cancel
-        network = machine.world.network
-        machine.later(network.draw() + network.draw(), self._go)
+        machine.later(0, self._begin)
+
+    def _begin(self) -> None:
+        start, end, size = self.start, self.end, self.transfer.ref.size
+        if not 0 <= start <= end <= size:
+            self._fail(Failure(Reason.LOCAL, f"no bytes {start} to {end} in {size}"))
+        elif not self.partial.claim(start, end):
+            self._fail(Failure(Reason.LOCAL, "this body is being fetched already"))
+        else:
+            draw = self.machine.world.network.draw
+            self.machine.later(draw() + draw(), self._go)
 
     def _go(self) -> None:
         """Ask for the next piece, if the peer is there, answers and has it."""
@@ -69,9 +80,7 @@ class Fetch:
         if self.over:
             return
         gaps = self._count()
-        if not 0 <= self.start <= self.end <= self.transfer.ref.size:
-            self._fail(Failure(Reason.LOCAL, f"no bytes {self.start} to {self.end} in {self.transfer.ref.size}"))
-        elif not gaps:
+        if not gaps:
             self._complete()
         elif machine.disk.full:
             self._fail(FULL)
@@ -83,13 +92,16 @@ class Fetch:
         elif not world.post.lives(self.transfer.peer):
             self._fail(Failure(Reason.UNREACHABLE, "the connection was refused or reset"))
         else:
-            body = world.places[self.transfer.peer.address].disk.body(self.transfer.ref.sha256)
-            if body is None:
-                self._fail(Failure(Reason.REFUSED, "no such body"))
-            else:
-                start, end = gaps[0]
-                end = min(end, start + max(PIECE_BYTES, self.transfer.ref.size // 64))
-                machine.later((end - start) / world.network.rate, self._came, body, start, end)
+            self._ask(*gaps[0])
+
+    def _ask(self, start: int, end: int) -> None:
+        world, ref = self.machine.world, self.transfer.ref
+        self.source = self.source or world.places[self.transfer.peer.address].disk.body(ref.sha256)
+        if self.source is None:
+            self._fail(Failure(Reason.REFUSED, "no such body"))
+        else:
+            end = min(end, start + max(PIECE_BYTES, ref.size // 64))
+            self.machine.later((end - start) / world.network.rate, self._came, self.source, start, end)
 
     def _came(self, body: Body, start: int, end: int) -> None:
         """A piece has come whole, unless something happened to the peer or the way meanwhile."""
@@ -120,14 +132,21 @@ class Fetch:
             self._fail(Failure(Reason.REFUSED, "the bytes do not have the hash that was asked for"))
 
     def _done(self) -> None:
-        if not self.over:
-            self.over = True
+        if self._ends():
             self.on_done()
 
     def _fail(self, failure: Failure) -> None:
-        if not self.over:
-            self.over = True
+        if self._ends():
             self.on_failed(failure)
+
+    def _ends(self) -> bool:
+        """The first one to ask may tell the end."""
+        if self.over:
+            return False
+        self.over = True
+        if (self.start, self.end) in self.partial.coming:
+            self.partial.coming.remove((self.start, self.end))
+        return True
 
     def _cancel(self) -> None:
         self.machine.later(0, self._fail, Failure(Reason.CANCELLED))

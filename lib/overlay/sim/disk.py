@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from overlay.core.context import Failure, OnFailed, Reason
-from overlay.core.storage import Batch, BlobRef, Entry, Step, Write
+from overlay.core.storage import Batch, BlobRef, Entry, Export
 
 
 class Body:
@@ -23,14 +23,27 @@ class Body:
             self.ref = BlobRef(hashlib.sha256(f"{name}: {content} bytes".encode()).digest(), content)
 
 
+EMPTY = Body(b"")
+"""The body of a placeholder. Every disk has it."""
+
+
 class Partial:
     """The ranges of a body that have come, and from which body of the other side."""
 
-    __slots__ = ("pieces", "ref")
+    __slots__ = ("coming", "pieces", "ref")
 
     def __init__(self, ref: BlobRef):
         self.ref = ref
         self.pieces: list[tuple[int, int, Body]] = []
+        self.coming: list[tuple[int, int]] = []
+        """Ranges that are being fetched."""
+
+    def claim(self, start: int, end: int) -> bool:
+        """Begin to fetch a range; False where some of it is being fetched already."""
+        free = all(end <= low or high <= start for low, high in self.coming)
+        if free:
+            self.coming.append((start, end))
+        return free
 
     def put(self, start: int, end: int, source: Body) -> None:
         """The bytes [start, end) of `source` have come."""
@@ -61,10 +74,12 @@ class Disk:
         self.entries: dict[str, dict[str, Entry]] = {}
         """What is durable, by service and key."""
         self.bodies: dict[bytes, Body] = {}
-        """Bodies of the node's own, by hash."""
+        """Bodies of the node's own, by hash. One stays while an entry needs it, or until it was used once."""
         self.files: dict[str, Body] = {}
         """The shared folder."""
         self._partial: dict[BlobRef, Partial] = {}
+        self._fresh: set[bytes] = set()
+        """Bodies that were fetched and not yet used."""
         self.offered: dict[bytes, Body] = {}
         """Files of the shared folder that can be fetched from here until the node stops."""
         self._writing: list[tuple[str, Batch]] = []
@@ -75,15 +90,22 @@ class Disk:
         for name, content in files.items():
             self.files[name] = Body(content, name)
 
+    def begin(self) -> None:
+        """A new incarnation: what no entry needs is thrown away."""
+        for sha256 in list(self.bodies):
+            self._collect(sha256)
+
     def body(self, sha256: bytes) -> Body | None:
         """A body that can be fetched from here."""
+        if sha256 == EMPTY.ref.sha256:
+            return EMPTY
         return self.bodies.get(sha256) or self.offered.get(sha256)
 
     def partial(self, ref: BlobRef) -> Partial:
         """What has come of a body."""
         partial = self._partial.setdefault(ref, Partial(ref))
         own = self.bodies.get(ref.sha256)
-        if own is not None and not partial.pieces:
+        if own is not None and not partial.pieces and not partial.coming:
             partial.put(0, ref.size, own)
         return partial
 
@@ -95,6 +117,7 @@ class Disk:
             partial.pieces.clear()
             return False
         self.bodies[source.ref.sha256] = source
+        self._fresh.add(source.ref.sha256)
         return True
 
     def stored(self, service: str) -> dict[str, Entry]:
@@ -111,10 +134,8 @@ class Disk:
         """Why a batch cannot be written."""
         if self.full:
             return Failure(Reason.LOCAL, "no space left on the disk")
-        for step in batch:
-            ref = step.blob if not isinstance(step, Write) else step.entry.blob if step.entry is not None else None
-            if ref is not None and self.body(ref.sha256) is None:
-                return Failure(Reason.LOCAL, "a body that was neither fetched nor found")
+        if any(self.body(sha256) is None for sha256 in _used(batch)):
+            return Failure(Reason.LOCAL, "a body that was neither fetched nor found")
         return None
 
     def finish(self, on_durable: Callable[[], None], on_failed: OnFailed) -> None:
@@ -124,41 +145,63 @@ class Disk:
         if failure is not None:
             on_failed(failure)
             return
-        for step in batch:
-            self._write(service, step)
+        self._do(service, batch)
         on_durable()
 
     def flush(self) -> None:
         """Finish what is being written, for a clean stop; nobody is left to be told."""
         while self._writing:
             self.finish(_nobody, _nobody)
-        self.offered.clear()
+        self._forget()
 
     def crash(self, rng: random.Random) -> None:
         """Lose what is not durable; a beginning of the batch being written may be done."""
         if self._writing and self.refusal(self._writing[0][1]) is None:
             service, batch = self._writing[0]
-            for step in batch[: rng.randrange(len(batch) + 1)]:
-                self._write(service, step)
+            self._do(service, batch[: rng.randrange(len(batch) + 1)])
+        self._forget()
+
+    def _forget(self) -> None:
         self._writing.clear()
+        self._partial.clear()
+        self._fresh.clear()
         self.offered.clear()
         self._idle_at = 0.0
 
-    def _write(self, service: str, step: Step) -> None:
-        if not isinstance(step, Write):
-            self.files[step.name] = self._keep(step.blob)
-        elif step.entry is None:
-            self.entries.get(service, {}).pop(step.key, None)
-        else:
-            self.entries.setdefault(service, {})[step.key] = step.entry
-            if step.entry.blob is not None:
-                self._keep(step.entry.blob)
+    def _do(self, service: str, batch: Batch) -> None:
+        entries = self.entries.setdefault(service, {})
+        touched = _used(batch)
+        for step in batch:
+            if isinstance(step, Export):
+                self.files[step.name] = self._get(step.blob)
+                continue
+            before = entries.pop(step.key, None)
+            if before is not None and before.blob is not None:
+                touched.append(before.blob.sha256)
+            if step.entry is not None:
+                entries[step.key] = step.entry
+                if step.entry.blob is not None:
+                    self.bodies[step.entry.blob.sha256] = self._get(step.entry.blob)
+        self._fresh.difference_update(_used(batch))
+        for sha256 in touched:
+            self._collect(sha256)
 
-    def _keep(self, ref: BlobRef) -> Body:
+    def _get(self, ref: BlobRef) -> Body:
         body = self.body(ref.sha256)
         assert body is not None
-        self.bodies[ref.sha256] = body
         return body
+
+    def _collect(self, sha256: bytes) -> None:
+        """Throw a body away that nobody needs any more."""
+        entries = (entry for service in self.entries.values() for entry in service.values())
+        needed = any(entry.blob is not None and entry.blob.sha256 == sha256 for entry in entries)
+        if not needed and sha256 not in self._fresh:
+            self.bodies.pop(sha256, None)
+
+
+def _used(batch: Batch) -> list[bytes]:
+    blobs = [step.blob if isinstance(step, Export) else step.entry and step.entry.blob for step in batch]
+    return [blob.sha256 for blob in blobs if blob is not None]
 
 
 def _nobody(*_: object) -> None:

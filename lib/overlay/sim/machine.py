@@ -52,6 +52,7 @@ class Machine(Home):
 
     def start(self) -> None:
         """Power on, and start the node."""
+        self.disk.begin()
         self.was_stored = {service: self.disk.stored(service) for service in self.disk.entries}
         self.alive = True
         self.world.places[self.me.address] = self
