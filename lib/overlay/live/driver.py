@@ -1,0 +1,253 @@
+"""What the live drivers share: the monitor around a node, and its Context's effects.
+
+Whoever enters holds the lock, runs one handler, and only afterwards, outside, sends datagrams, wakes the wire and tells
+the layer above. What differs, threads or one loop, is in `threads` and in `aio`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from overlay.core.blobstore import BlobStore
+from overlay.core.context import Failure, OnFailed, Reason, Timer, Transfer
+from overlay.core.message import Contact, Message
+from overlay.core.node import Node
+from overlay.core.storage import Batch, BlobRef
+from overlay.core.trace import Observer
+from overlay.errors import LocalError
+from overlay.live.addresses import family_of, open_pair
+from overlay.live.connection import Address
+from overlay.live.context import LiveContext
+from overlay.live.pull import Pulls
+from overlay.live.traffic import Traffic
+from overlay.live.watching import Hellos, Watches
+from overlay.live.workers import DISK, Lane
+
+T = TypeVar("T")
+DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+log = logging.getLogger(__name__)
+_last_boot = 0
+
+
+def next_boot() -> int:
+    """An incarnation: the milliseconds since 1970, and more than any before in this process."""
+    global _last_boot
+    _last_boot = max(_last_boot + 1, time.time_ns() // 1_000_000)
+    return _last_boot
+
+
+class Driver:
+    """A node with real time, sockets and a disk. Not started, it has a port and takes protocols by `node.add`."""
+
+    def __init__(
+        self,
+        me: Contact,
+        *,
+        blobs: BlobStore,
+        bind: str | None = None,
+        observers: Sequence[Observer] = (),
+        on_event: Callable[[msgspec.Struct], None] | None = None,
+        on_crash: Callable[[str], None] | None = None,
+    ):
+        if family_of(me.host) is None:
+            raise LocalError(f"{me.host} is not the numeric address of one machine, and cannot be advertised")
+        self.me = Contact(me.id, me.host, me.port, me.boot or next_boot())
+        self.seed: object = self.me.boot
+        self.node = Node(self.me, self)
+        self.blobs = blobs
+        self.observers = tuple(observers)
+        self.drops: Counter[str] = Counter()
+        self.hellos = Hellos(self)
+        self.watches = Watches(self)
+        self.pulls = Pulls(self)
+        self.disk = Lane(DISK)
+        self.traffic: Traffic | None = None
+        self._bind = bind or me.host
+        self._on_event = on_event
+        self._on_crash = on_crash
+        self._listener: socket.socket | None = None
+        self._udp: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timer_count = 0
+        self._purge_at = 64
+        self._events: deque[msgspec.Struct] = deque()
+        self._telling = threading.Lock()
+
+    def open(self) -> None:
+        """Take the port, for TCP and for UDP; 0 becomes a free one, in `me`. PortTaken, or LocalError."""
+        self._listener, self._udp = open_pair(self._bind, self.me.port)
+        self.me = Contact(self.me.id, self.me.host, self._listener.getsockname()[1], self.me.boot)
+        self.node.me = self.me
+
+    # The monitor ---------------------------------------------------------------------------------------------
+
+    def run(self, function: Callable[..., None], *args: Any) -> None:
+        """Enter the node like a handler, from any thread. From inside the node: when the current handler is done."""
+        if self._owner == threading.get_ident():
+            self._later.append((function, args))
+        else:
+            self.call(function, *args)
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Enter the node and bring back what `function` returns. What it raises is the caller's."""
+        if self._owner == threading.get_ident():
+            raise LocalError("this is inside the node already: call the function itself")
+        datagrams: list[tuple[bytes, Address]] = []
+        try:
+            with self._lock:
+                self._owner = threading.get_ident()
+                try:
+                    return function(*args)
+                finally:
+                    try:
+                        while self._later:
+                            handler, its_args = self._later.popleft()
+                            handler(*its_args)
+                    finally:
+                        datagrams = self.traffic.take_datagrams() if self.traffic else []
+                        self._owner = 0
+        finally:
+            self._act(datagrams)
+
+    def later(self, function: Callable[..., None], *args: Any) -> None:
+        """From inside the node: run it when the current handler has returned."""
+        self._later.append((function, args))
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Enter the running node from a pool; an error there ends the peer, loudly."""
+        raise NotImplementedError
+
+    def crash(self) -> None:
+        """End the peer at once, and say why: the exception that is being handled."""
+        raise NotImplementedError
+
+    def _if_running(self, function: Callable[..., None], *args: Any) -> None:
+        if self.node.running:
+            function(*args)
+
+    def _act(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        for data, address in datagrams:
+            try:
+                assert self._udp is not None
+                self._udp.sendto(data, DONTWAIT, address)
+            except OSError:
+                # A datagram may vanish; here is where this one did.
+                self.drops["not sent: UDP"] += 1
+        if self.traffic is not None and self.traffic.has_frames:
+            self._wake_wire()
+        self._tell()
+
+    def _wake_wire(self) -> None:
+        raise NotImplementedError
+
+    def _tell(self) -> None:
+        # Whoever holds `_telling` tells everything, also what others add meanwhile: so the order is that of the node.
+        while self._events and self._telling.acquire(blocking=False):
+            try:
+                while self._events:
+                    event = self._events.popleft()
+                    if self._on_event is not None:
+                        self._on_event(event)
+            except Exception:
+                self.crash()
+            finally:
+                self._telling.release()
+
+    # What a node asks of its host ----------------------------------------------------------------------------
+
+    def context(self, node: Node, service: str) -> LiveContext:
+        """See `Host`."""
+        return LiveContext(self, service)
+
+    def after(self, node: Node, delay_s: float, callback: Callable[..., None], args: tuple[Any, ...]) -> Timer:
+        """See `Host`."""
+        timer = Timer(callback, args)
+        when = time.monotonic() + delay_s
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, timer))
+        if len(self._timers) > self._purge_at:
+            self._timers = [entry for entry in self._timers if entry[2].active]
+            heapq.heapify(self._timers)
+            self._purge_at = max(64, 2 * len(self._timers))
+        self._timer_added(when)
+        return timer
+
+    def _timer_added(self, when: float) -> None:
+        raise NotImplementedError
+
+    def _fire(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                self._later.append((self._run_timer, (timer,)))
+
+    def _run_timer(self, timer: Timer) -> None:
+        # The handler before this one may have cancelled it.
+        if timer.callback is not None:
+            callback, args = timer.callback, timer.args
+            timer.cancel()
+            callback(*args)
+
+    def dropped(self, node: Node, why: str, sender: Contact | None) -> None:
+        """See `Host`."""
+        self.drops[why] += 1
+        for observer in self.observers:
+            observer.dropped(time.monotonic(), self.me, sender, why)
+
+    def notify(self, service: str, event: msgspec.Struct) -> None:
+        """Tell the layer above, once the monitor is left."""
+        for observer in self.observers:
+            observer.notified(time.monotonic(), self.me, service, event)
+        self._events.append(event)
+
+    def transmit(self, node: Node, peer: Contact, kind: int, service: str, number: int, message: Message) -> None:
+        """See `Host`."""
+        assert self.traffic is not None, "messages are sent by a node that has been started"
+        self.traffic.transmit(peer, kind, service, number, message)
+
+    def send_hello(self, address: Address, number: int) -> None:
+        """Ask who lives at an address."""
+        assert self.traffic is not None, "messages are sent by a node that has been started"
+        self.traffic.send_hello(address, number)
+
+    # Disk and bodies -----------------------------------------------------------------------------------------
+
+    def persist(self, service: str, batch: Batch, on_durable: Callable[[], None], on_failed: OnFailed) -> None:
+        """See `Context`. Batches of one node are written in order."""
+        self.disk.submit(self._job(lambda: self.blobs.write(service, batch), lambda _: on_durable(), on_failed))
+
+    def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        """See `Context`."""
+        DISK.submit(self._job(lambda: self.blobs.find(name), on_found, on_failed))
+
+    def _job(self, work: Callable[[], T], on_done: Callable[[T], None], on_failed: OnFailed) -> Callable[[], None]:
+        def job() -> None:
+            try:
+                result = work()
+            except (LocalError, OSError) as error:
+                self.post(on_failed, Failure(Reason.LOCAL, str(error)))
+            except Exception:
+                self.crash()
+            else:
+                self.post(on_done, result)
+
+        return job
+
+    def fetch_blob(
+        self, transfer: Transfer, start: int, end: int, on_done: Callable[[], None], on_failed: OnFailed
+    ) -> Transfer:
+        """See `Context`."""
+        return self.pulls.start(transfer, start, end, on_done, on_failed)

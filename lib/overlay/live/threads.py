@@ -1,0 +1,262 @@
+"""A peer on three threads: commands over TCP, pings that come, and the clock that makes pings go.
+
+    tcp-command-<id>       all TCP: a selector, nothing on it ever blocks
+    udp-ping-server-<id>   receives datagrams
+    udp-ping-client-<id>   the clock: every timer of the node, so the pings it sends
+
+They meet in the monitor of `driver`. What blocks, disks and bodies, is on the pools of `workers`.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from overlay.core.pending import Pending
+from overlay.errors import Indefinite
+from overlay.live.addresses import is_wildcard
+from overlay.live.driver import Driver, log
+from overlay.live.traffic import Traffic
+from overlay.live.waker import Waker
+from overlay.live.wire import Wire
+
+T = TypeVar("T")
+
+STACK_BYTES = 1 << 20
+"""Address space of a thread; hundreds of peers live in one process."""
+
+FLUSH_S = 2.0
+"""A clean stop gives what was sent so long to leave."""
+
+DISK_S = 30.0
+DATAGRAM_BYTES = 2048
+_starting = threading.Lock()
+
+
+class SelectorPoller:
+    """`Poller` over a selector."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+
+    def watch(self, sock: socket.socket, ready: Callable[[], None], write: Callable[[], None] | None) -> None:
+        """See `Poller`."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write is not None else 0)
+        if sock in self.selector.get_map():
+            self.selector.modify(sock, events, (ready, write))
+        else:
+            self.selector.register(sock, events, (ready, write))
+
+    def forget(self, sock: socket.socket) -> None:
+        """See `Poller`."""
+        if sock in self.selector.get_map():
+            self.selector.unregister(sock)
+
+    def poll(self, timeout_s: float | None) -> None:
+        """Wait, and call whom it concerns."""
+        for key, events in self.selector.select(timeout_s):
+            ready, write = key.data
+            if events & selectors.EVENT_WRITE and write is not None:
+                write()
+            if events & selectors.EVENT_READ:
+                ready()
+
+
+class ThreadDriver(Driver):
+    """Open it, add protocols to `node`, start it; then `run`, `call` and `wait` from any thread, and `stop` or `kill`."""
+
+    def __init__(self, *args: Any, **keywords: Any):
+        super().__init__(*args, **keywords)
+        self.closed = threading.Event()
+        """Nothing of this peer is left: no thread, no socket."""
+        self._clock = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._waker = Waker()
+        self._command_thread = 0
+        self._flush_until = 0.0
+        self._halted = False
+        self._crashed = False
+        self._waiters: dict[threading.Event, None] = {}
+
+    # Life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads, and the protocols behind them."""
+        if self._listener is None:
+            self.open()
+        assert self._listener is not None
+        self.traffic = traffic = Traffic(self)
+        self._poller = SelectorPoller()
+        self._poller.selector.register(self._waker.descriptor, selectors.EVENT_READ, (self._waker.clear, None))
+        traffic.wire = Wire(traffic, self._poller, self._listener, time.monotonic)
+        try:
+            self.call(self.node.start)
+        except BaseException:
+            self._halt()
+            raise
+        with _starting:
+            before = threading.stack_size(STACK_BYTES)
+            try:
+                for name, loop in (
+                    ("tcp-command", self._command_loop),
+                    ("udp-ping-server", self._ping_server_loop),
+                    ("udp-ping-client", self._clock_loop),
+                ):
+                    thread = threading.Thread(
+                        target=self._guarded, args=(loop,), name=f"{name}-{self.me.id}", daemon=True
+                    )
+                    self._threads.append(thread)
+                    thread.start()
+            finally:
+                threading.stack_size(before)
+
+    def stop(self) -> None:
+        """Stop the protocols, let what they sent leave, end the threads and close. Again: nothing."""
+        if self.node.running:
+            self.call(self.node.stop)
+            self.disk.drain(DISK_S)
+        self._flush_until = time.monotonic() + FLUSH_S
+        self._halt()
+
+    def kill(self) -> None:
+        """Close at once and tell nobody."""
+        self._halt()
+
+    def _halt(self) -> None:
+        with self._clock:
+            self._halted = True
+            self.node.running = False
+            self._clock.notify_all()
+        self.pulls.cancel_all()
+        self._waker.wake()
+        for thread in self._threads:
+            while thread is not threading.current_thread() and thread.is_alive():
+                self._poke()
+                thread.join(0.2)
+        self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self.closed.is_set():
+                return
+            self.closed.set()
+        if self.traffic is not None:
+            self.traffic.wire.shut()
+            self._poller.selector.close()
+        elif self._listener is not None:
+            self._listener.close()
+        if self._udp is not None:
+            self._udp.close()
+        self._waker.close()
+        for waiter in tuple(self._waiters):
+            waiter.set()
+
+    def _poke(self) -> None:
+        # The receiver sits in the kernel; a datagram of our own is what wakes it on every system.
+        if self._udp is None:
+            return
+        host, port = self._udp.getsockname()[:2]
+        if is_wildcard(host):
+            host = "::1" if ":" in host else "127.0.0.1"
+        try:
+            self._udp.sendto(b"", (host, port))
+        except OSError as error:
+            log.debug("Peer %s: %s", self.me.id, error)
+
+    def crash(self) -> None:
+        """See `Driver`."""
+        text = traceback.format_exc()
+        with self._lock:
+            if self._crashed or self._halted:
+                return
+            self._crashed = True
+        log.error("Peer %s ends because of an error in it\n%s", self.me.id, text)
+        # Whoever crashed may be a thread that the end waits for, so the end comes from elsewhere.
+        threading.Thread(target=self._end_loudly, args=(text,), name=f"crash-{self.me.id}", daemon=True).start()
+
+    def _end_loudly(self, text: str) -> None:
+        self._halt()
+        if self._on_crash is not None:
+            self._on_crash(text)
+
+    # Waiting -------------------------------------------------------------------------------------------------
+
+    def wait(self, pending: Pending[T], timeout_s: float) -> T:
+        """Block until it is done; its value, or its error raised. Indefinite when it is not done by then."""
+        done = threading.Event()
+        self._waiters[done] = None
+        try:
+            self.call(pending.when_done, lambda _: done.set())
+            if not self.closed.is_set():
+                done.wait(timeout_s)
+            if not pending.done:
+                why = "the peer has ended" if self.closed.is_set() else f"no outcome within {timeout_s} s"
+                raise Indefinite(why)
+            return pending.result()
+        finally:
+            del self._waiters[done]
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """See `Driver`."""
+        try:
+            self.run(self._if_running, function, *args)
+        except Exception:
+            self.crash()
+
+    # Threads -------------------------------------------------------------------------------------------------
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException:
+            self.crash()
+
+    def _command_loop(self) -> None:
+        assert self.traffic is not None
+        self._command_thread = threading.get_ident()
+        traffic, wire = self.traffic, self.traffic.wire
+        due = float("inf")
+        while not self._halted:
+            timeout = None if due == float("inf") else max(0.0, due - time.monotonic())
+            self._poller.poll(timeout)
+            traffic.feed_wire()
+            due = wire.tick(time.monotonic())
+        traffic.feed_wire()
+        while wire.busy and (left := self._flush_until - time.monotonic()) > 0:
+            self._poller.poll(left)
+
+    def _ping_server_loop(self) -> None:
+        assert self._udp is not None and self.traffic is not None
+        while not self._halted:
+            try:
+                data, _ = self._udp.recvfrom(DATAGRAM_BYTES)
+            except ConnectionError:
+                # Some systems report here that an earlier datagram of ours reached nobody.
+                continue
+            if data or not self._halted:
+                self.traffic.received_datagram(data)
+
+    def _clock_loop(self) -> None:
+        while not self._halted:
+            with self._clock:
+                while not self._halted and (left := self._next_timer() - time.monotonic()) > 0:
+                    self._clock.wait(min(left, threading.TIMEOUT_MAX))
+            if not self._halted:
+                self.run(self._fire)
+
+    def _next_timer(self) -> float:
+        return self._timers[0][0] if self._timers else float("inf")
+
+    def _timer_added(self, when: float) -> None:
+        if self._timers[0][0] >= when:
+            self._clock.notify()
+
+    def _wake_wire(self) -> None:
+        # The wire's own thread looks for work after every handler.
+        if threading.get_ident() != self._command_thread:
+            self._waker.wake()
