@@ -41,7 +41,19 @@ def fetch(
 class Fetch:
     """One body, or a range of one, on its way to a machine."""
 
-    __slots__ = ("end", "machine", "moved_at", "on_done", "on_failed", "over", "partial", "source", "start", "transfer")
+    __slots__ = (
+        "claimed",
+        "end",
+        "machine",
+        "moved_at",
+        "on_done",
+        "on_failed",
+        "over",
+        "partial",
+        "source",
+        "start",
+        "transfer",
+    )
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class Fetch:
         self.start, self.end = span
         self.on_done = on_done
         self.on_failed = on_failed
+        self.claimed = False
         self.over = False
         self.moved_at = machine.world.agenda.now
         self.source: Body | None = None
@@ -71,6 +84,7 @@ class Fetch:
         elif not self.partial.claim(start, end):
             self._fail(Failure(Reason.LOCAL, "this body is being fetched already"))
         else:
+            self.claimed = True
             draw = self.machine.world.network.draw
             self.machine.later(draw() + draw(), self._go)
 
@@ -144,7 +158,7 @@ class Fetch:
         if self.over:
             return False
         self.over = True
-        if (self.start, self.end) in self.partial.coming:
+        if self.claimed:
             self.partial.coming.remove((self.start, self.end))
         return True
 

@@ -104,7 +104,7 @@ class Disk:
     def partial(self, ref: BlobRef) -> Partial:
         """What has come of a body."""
         partial = self._partial.setdefault(ref, Partial(ref))
-        own = self.bodies.get(ref.sha256)
+        own = EMPTY if ref == EMPTY.ref else self.bodies.get(ref.sha256)
         if own is not None and not partial.pieces and not partial.coming:
             partial.put(0, ref.size, own)
         return partial
@@ -200,8 +200,9 @@ class Disk:
 
 
 def _used(batch: Batch) -> list[bytes]:
-    blobs = [step.blob if isinstance(step, Export) else step.entry and step.entry.blob for step in batch]
-    return [blob.sha256 for blob in blobs if blob is not None]
+    """The bodies that a batch names."""
+    named: list[Export | Entry | None] = [step if isinstance(step, Export) else step.entry for step in batch]
+    return [step.blob.sha256 for step in named if step is not None and step.blob is not None]
 
 
 def _nobody(*_: object) -> None:
