@@ -169,7 +169,7 @@ class Admission(Protocol):
 
     def _admit(self, join: Join, answer: Pending[Message]) -> None:
         chord, newcomer = self.chord, join.newcomer
-        if chord.leaving or not chord.is_before(newcomer.id):
+        if chord.leaving or not chord.settled or not chord.is_before(newcomer.id):
             answer.resolve(Admitted("the ring has just changed here", again=True))
             return
         holder = next((c for c in (self.ctx.me, *chord.known()) if c.id == newcomer.id), None)

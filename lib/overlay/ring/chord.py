@@ -22,7 +22,7 @@ from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
 from overlay.ids import CLASSROOM_BITS, between, distance, owns
-from overlay.ring.events import DepartureReceived, PeerDied, SuccessorChangeReceived, SuccessorsChanged
+from overlay.ring.events import DepartureReceived, Event, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
 from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange
 from overlay.ring.neighborhood import Gone, clockwise, until
@@ -135,10 +135,10 @@ class Chord(Protocol):
         self.lost.begin()
 
     def leave(self) -> None:
-        """From now on everybody who asks hears that we are leaving."""
+        """From now on everybody who asks hears that we are leaving. We still look after our pointers, in silence,
+        for what we keep has to reach somebody."""
         self.leaving = True
-        self.picture()
-        self.pings.end()
+        self._changed()
 
     # What we show --------------------------------------------------------------------------------------------
 
@@ -151,6 +151,11 @@ class Chord(Protocol):
     def first(self) -> Contact:
         """The first successor; ourselves when we are alone."""
         return self.shown[0] if self.shown else self.ctx.me
+
+    @property
+    def settled(self) -> bool:
+        """Whether our first successor is known at all, and not just being looked for."""
+        return bool(self.shown) or not (self.tail or self._settling)
 
     def names(self) -> tuple[int, int]:
         """The two successors as they are printed."""
@@ -188,7 +193,7 @@ class Chord(Protocol):
 
     def round(self) -> None:
         """Stabilize: is what we show what we should show?"""
-        if self.leaving or self._settling:
+        if self._settling:
             return
         self.lost.round()
         if not self._news and self._wanted is None:
@@ -231,7 +236,7 @@ class Chord(Protocol):
         was_shown = self._lose(contact, left=False)
         self.lost.add(contact)
         if was_shown:
-            self.ctx.notify(PeerDied(contact.id))
+            self._tell(PeerDied(contact.id))
             self.settle(loudly=True)
 
     def _departed(self, contact: Contact, picture: Neighbors) -> None:
@@ -239,7 +244,7 @@ class Chord(Protocol):
         for other in (*picture.successors, *picture.predecessors):
             self.consider(other)
         if was_shown:
-            self.ctx.notify(DepartureReceived(contact.id))
+            self._tell(DepartureReceived(contact.id))
             self.settle(loudly=True)
 
     def _arrived(self, contact: Contact) -> None:
@@ -312,7 +317,7 @@ class Chord(Protocol):
     def settle(self, *, loudly: bool = False) -> None:
         """Make what we show right, now: ask whoever has not been heard from lately, then install those that answered."""
         self._loudly |= loudly
-        if self._settling or self.leaving:
+        if self._settling:
             return
         wanted = self._best()
         unheard = [c for c in wanted if c.id not in self.awaited and not self.pings.fresh(c)]
@@ -352,19 +357,19 @@ class Chord(Protocol):
             self.awaited &= {contact.id for contact in wanted}
             self._refresh_tail()
             self._changed()
-            self.ctx.notify(SuccessorsChanged(*self.names()))
-            if old and wanted and old[0].id != wanted[0].id and old[0] not in self.gone:
+            self._tell(SuccessorsChanged(*self.names()))
+            if old and wanted and old[0].id != wanted[0].id and old[0] not in self.gone and not self.leaving:
                 self.meet(old[0], wanted[0])
 
     def insert(self, newcomer: Contact) -> None:
         """A newcomer that answered stands right behind us."""
         self.gone.returned(newcomer)
-        line = [newcomer, *(contact for contact in self.successors if contact.id != newcomer.id)]
+        line = clockwise(self.ctx.me, [*self.successors, newcomer], self.gone, self.config.bits)
         self.shown = line[: self.config.shown]
         self.tail = line[self.config.shown : self.config.successors]
         self._wanted = None
         self._changed()
-        self.ctx.notify(SuccessorsChanged(*self.names()))
+        self._tell(SuccessorsChanged(*self.names()))
 
     def _refresh_tail(self) -> None:
         """The list beyond the shown ones (ZV15: succList = [head] + butLast(head's list))."""
@@ -436,9 +441,8 @@ class Chord(Protocol):
             ranks[self.before] = 0
         for rank, contact in reversed(list(enumerate(self.shown, 1))):
             ranks = {other: r for other, r in ranks.items() if other.id != contact.id}
-            ranks[contact] = rank
-        if not self.leaving:
-            self.pings.watch(ranks, frozenset(self.awaited))
+            ranks[contact] = 0 if self.leaving else rank
+        self.pings.watch(ranks, frozenset(self.awaited))
         kept = {contact.id for contact in ranks}
         self._pictures = {number: picture for number, picture in self._pictures.items() if number in kept}
         for tell in self.on_change:
@@ -459,7 +463,7 @@ class Chord(Protocol):
 
         def confirmed(picture: Neighbors) -> None:
             if picture.successors and self.first.is_same_peer(first) and picture.successors[0] not in self.shown:
-                self.ctx.notify(SuccessorChangeReceived())
+                self._tell(SuccessorChangeReceived())
                 self.settle(loudly=True)
 
         self.ask(first, confirmed)
@@ -479,6 +483,10 @@ class Chord(Protocol):
 
         self.ask(known, confirmed, lambda: done.fail(RemoteError(f"Peer {known.id} did not answer")))
         return done
+
+    def _tell(self, event: Event) -> None:
+        if not self.leaving:
+            self.ctx.notify(event)
 
     def is_before(self, key: int) -> bool:
         """Whether the key's place is between us and our first successor."""

@@ -55,6 +55,8 @@ class LostAndFound:
     def round(self) -> None:
         """Does the peer behind us point to us? If nobody does, we are on no one's way (ZV15: an appendage)."""
         chord = self._chord
+        if chord.leaving:
+            return
         before = chord.before
         if before is None:
             alone = not chord.shown

@@ -25,6 +25,9 @@ from overlay.ring.events import Forwarded
 from overlay.ring.messages import Answer, Forward
 
 
+AROUND = "it came around the ring, and no peer took it for its own"
+
+
 class RoutingConfig(msgspec.Struct, frozen=True):
     """How patient a message is."""
 
@@ -161,6 +164,9 @@ class RingRouter(Protocol):
             return
         if hint is None and self._is_ours(forward):
             self._deliver(application, message, forward)
+            return
+        if self.ctx.me.id in forward.path:
+            self._answer(forward, b"", AROUND)
             return
         hops = self._next_hops(forward, hint)
         if not hops:

@@ -56,6 +56,8 @@ EMPTY = BlobRef(hashlib.sha256(b"").digest(), 0)
 LOOK_S = 1.0
 """Between two looks for records that are not ours to keep, while there are any."""
 MOVES_AT_ONCE = 4
+GIVE_UP_S = 120.0
+"""A leaver that could not hand over within this time goes with what it has."""
 ASK_NEIGHBOR_S = 2.0
 REQUESTS = 3
 """Tries of one request: its holder may go in the middle of it."""
@@ -264,9 +266,13 @@ class Records(Protocol):
         self.ctx.persist((Write(f"record/{name}", None),), gone, lambda failure: self.look())
 
     def leave(self) -> Pending[None]:
-        """Hand every record over, those that are still coming too. Resolved when nothing is left here, or nobody to give it to."""
+        """Hand every record over, those that are still coming too.
+
+        Resolved when nothing is left here, or nobody to give it to, or after GIVE_UP_S.
+        """
         if self._left is None:
-            self._left = Pending()
+            self._left = left = Pending()
+            self.ctx.after(GIVE_UP_S, _give_up, left)
             self.look()
         return self._left
 
@@ -392,3 +398,7 @@ class Records(Protocol):
 def _check(name: str) -> None:
     if not is_name(name):
         raise LocalError(f"{name!r} is not the name of a record: it has four digits, as in 2067")
+
+
+def _give_up(left: Pending[None]) -> None:
+    left.resolve(None)
