@@ -80,3 +80,23 @@ def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
             raise PortTaken(port, transport) from None
         raise LocalError(f"port {port} ({transport}) of {host} cannot be used: {error.strerror}") from None
     return bound
+
+
+def connect(address: tuple[str, int], source: str, timeout_s: float) -> socket.socket:
+    """A blocking connection from `source` to a numeric address. OSError."""
+    family = family_of(address[0])
+    if family is None:
+        raise OSError(errno.EADDRNOTAVAIL, f"{address[0]} is not the numeric address of one machine")
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout_s)
+        if not is_wildcard(source):
+            sock.bind((source, 0))
+        sock.connect(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.getsockname() == sock.getpeername():
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -27,7 +27,9 @@ from overlay.errors import LocalError
 from overlay.live.addresses import family_of, open_pair
 from overlay.live.connection import Address
 from overlay.live.context import LiveContext
+from overlay.live.gate import Gate
 from overlay.live.pull import Pulls
+from overlay.live.serving import Bodies
 from overlay.live.traffic import Traffic
 from overlay.live.watching import Hellos, Watches
 from overlay.live.workers import DISK, Lane
@@ -69,9 +71,11 @@ class Driver:
         self.hellos = Hellos(self)
         self.watches = Watches(self)
         self.pulls = Pulls(self)
+        self.bodies = Bodies(self)
         self.disk = Lane(DISK)
         self.traffic: Traffic | None = None
-        self._bind = bind or me.host
+        self.source = bind or me.host
+        """The address of ours that is listened on and connected from."""
         self._on_event = on_event
         self._on_crash = on_crash
         self._listener: socket.socket | None = None
@@ -87,9 +91,15 @@ class Driver:
 
     def open(self) -> None:
         """Take the port, for TCP and for UDP; 0 becomes a free one, in `me`. PortTaken, or LocalError."""
-        self._listener, self._udp = open_pair(self._bind, self.me.port)
+        self._listener, self._udp = open_pair(self.source, self.me.port)
         self.me = Contact(self.me.id, self.me.host, self._listener.getsockname()[1], self.me.boot)
         self.node.me = self.me
+
+    @property
+    def gate(self) -> Gate:
+        """The started node's gate."""
+        assert self.traffic is not None, "a gate is made when the node starts and its messages are known"
+        return self.traffic.gate
 
     # The monitor ---------------------------------------------------------------------------------------------
 

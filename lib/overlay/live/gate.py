@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 from overlay.core.codec import Codec, DecodeError
 from overlay.core.message import CALL, REPLY, WIRE_VERSION, Command, Contact, Datagram, Envelope, Hello, Message
 from overlay.core.node import Node
 from overlay.core.storage import BlobRef
 from overlay.live.addresses import family_of
 from overlay.live.replay import ReplayGuard
+
+BUSY = "too many bodies are being sent"
+"""Why a body is refused that could be had a little later."""
 
 
 class BodyRequest(Command, frozen=True):
@@ -41,16 +46,15 @@ class Gate:
     def __init__(self, node: Node):
         self._node = node
         self._codec = Codec((*dict.fromkeys(node.messages()), BodyRequest, BodyFollows))
-        self._counter = 0
+        self._counter = itertools.count(1)
         self._datagrams = ReplayGuard()
         self._commands = ReplayGuard()
 
     def seal(self, peer: Contact, kind: int, service: str, number: int, message: Message) -> bytes:
-        """The bytes of a message to `peer`. LocalError for more than a frame holds."""
-        self._counter += 1
+        """The bytes of a message to `peer`; from any thread. LocalError for more than a frame holds."""
         me = self._node.me
         return self._codec.encode(
-            Envelope(WIRE_VERSION, kind, me, peer.id, peer.boot, service, number, self._counter, message)
+            Envelope(WIRE_VERSION, kind, me, peer.id, peer.boot, service, number, next(self._counter), message)
         )
 
     def admit(self, data: bytes, *, datagram: bool) -> Envelope[Message]:

@@ -133,6 +133,7 @@ class ThreadDriver(Driver):
             self.node.running = False
             self._clock.notify_all()
         self.pulls.cancel_all()
+        self.bodies.cut_all()
         self._waker.wake()
         for thread in self._threads:
             while thread is not threading.current_thread() and thread.is_alive():

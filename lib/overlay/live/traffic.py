@@ -15,7 +15,6 @@ from overlay.ids import Key
 from overlay.live.addresses import family_of
 from overlay.live.connection import Address, Connection
 from overlay.live.gate import BodyRequest, Gate, Unwelcome
-from overlay.live.serving import serve
 from overlay.live.watching import FIRST_NUMBER
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Traffic:
     def __init__(self, driver: Driver):
         self._driver = driver
         self._node = driver.node
-        self._gate = Gate(driver.node)
+        self.gate = Gate(driver.node)
         self._ways: OrderedDict[tuple[Contact, int], Way] = OrderedDict()
         self._asked_by_datagram: dict[int, None] = {}
         self._frames: deque[tuple[Connection | Address, bytes, int]] = deque()
@@ -72,7 +71,7 @@ class Traffic:
             self._drop("an answer without a question", peer)
             return
         try:
-            data = self._gate.seal(peer, kind, service, number, message)
+            data = self.gate.seal(peer, kind, service, number, message)
         except LocalError as error:
             self._too_long(peer, kind, service, number, way, str(error))
             return
@@ -118,14 +117,14 @@ class Traffic:
     def send_hello(self, address: Address, number: int) -> None:
         """Ask who lives at an address."""
         anybody = Contact(Key(0), *address)
-        self._frames.append((address, self._gate.seal(anybody, CALL, "", number, Hello()), number))
+        self._frames.append((address, self.gate.seal(anybody, CALL, "", number, Hello()), number))
 
     # What comes in -------------------------------------------------------------------------------------------
 
     def received(self, data: bytes, connection: Connection) -> bool:
         """A frame came over TCP. False when its sender is no peer of ours."""
         try:
-            envelope = self._gate.admit(data, datagram=False)
+            envelope = self.gate.admit(data, datagram=False)
         except Unwelcome as unwelcome:
             self._driver.run(self._turn_away, unwelcome, connection)
             return not unwelcome.hostile
@@ -138,7 +137,7 @@ class Traffic:
             return False
         self.wire.proven(connection)
         if isinstance(envelope.body, BodyRequest):
-            serve(self._driver, envelope, envelope.body, self.wire.release(connection))
+            self._driver.bodies.serve(envelope, envelope.body, self.wire.release(connection))
             return True
         self._driver.run(self._deliver, envelope, connection)
         return True
@@ -149,7 +148,7 @@ class Traffic:
             self.count("datagram too long")
             return
         try:
-            envelope = self._gate.admit(data, datagram=True)
+            envelope = self.gate.admit(data, datagram=True)
         except Unwelcome as unwelcome:
             self._driver.run(self._turn_away, unwelcome, len(data))
         else:
