@@ -1,0 +1,410 @@
+"""The disk: what is durable, what is shown, what is refused; with files in a temporary folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from overlay.core.storage import BlobRef, Entry, Export, Write
+from overlay.errors import LocalError, RemoteError
+from overlay.store.disk import EMPTY, FolderDisk
+
+BODY = random.Random(1).randbytes(3000)
+OTHER = random.Random(2).randbytes(2000)
+
+
+def ref_of(body: bytes) -> BlobRef:
+    return BlobRef(hashlib.sha256(body).digest(), len(body))
+
+
+def opened(root: Path, *, keep: bool = True, quota: int | None = None) -> FolderDisk:
+    disk = FolderDisk(root / "files/peer-19", root / "files", keep=keep, quota=quota)
+    disk.open()
+    return disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FolderDisk]:
+    opened_disk = opened(tmp_path)
+    yield opened_disk
+    opened_disk.close()
+
+
+def fetch(disk: FolderDisk, body: bytes, ref: BlobRef | None = None) -> BlobRef:
+    """What a driver does with a body that comes."""
+    ref = ref or ref_of(body)
+    partial = disk.partial(ref)
+    try:
+        for start in range(partial.have, len(body), 700):
+            piece = memoryview(body)[start : start + 700]
+            partial.write(piece)
+            partial.check(piece)
+        partial.finish()
+    finally:
+        partial.close()
+    return ref
+
+
+def keep(disk: FolderDisk, name: str, body: bytes, value: bytes = b"v") -> None:
+    disk.write("records", (Write(f"record/{name}", Entry(value, fetch(disk, body))),))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def restarted(disk: FolderDisk, root: Path, *, keep: bool = True) -> FolderDisk:
+    disk.close()
+    return opened(root, keep=keep)
+
+
+# What is kept ------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_durable_and_shown_and_forgotten(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    disk = restarted(disk, tmp_path)
+    shown = tmp_path / "files/peer-19/2067.pdf"
+    assert disk.entries("records") == {"record/2067": Entry(b"v", ref_of(BODY))}
+    assert disk.entries("other") == {}
+    source = disk.source(ref_of(BODY))
+    assert source is not None
+    assert source.read_bytes() == shown.read_bytes() == BODY
+    disk.write("records", (Write("record/2067", None),))
+    assert not shown.exists()
+    assert not source.exists()
+    disk = restarted(disk, tmp_path)
+    assert disk.entries("records") == {}
+    disk.close()
+
+
+def test_a_newer_body_takes_the_place_of_the_older(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    keep(disk, "2067", OTHER, b"w")
+    assert (tmp_path / "files/peer-19/2067.pdf").read_bytes() == OTHER
+    assert disk.source(ref_of(BODY)) is None
+    assert disk.entries("records") == {"record/2067": Entry(b"w", ref_of(OTHER))}
+
+
+def test_a_body_lives_as_long_as_one_entry_has_it(disk: FolderDisk) -> None:
+    keep(disk, "2067", BODY)
+    keep(disk, "2068", BODY)
+    disk.write("records", (Write("record/2067", None),))
+    assert disk.source(ref_of(BODY)) is not None
+    disk.write("records", (Write("record/2068", None),))
+    assert disk.source(ref_of(BODY)) is None
+
+
+def test_a_file_of_the_shared_folder_is_copied_when_it_is_kept(disk: FolderDisk, tmp_path: Path) -> None:
+    original = tmp_path / "files/2067.pdf"
+    original.write_bytes(BODY)
+    ref = disk.find("2067.pdf")
+    assert ref == ref_of(BODY)
+    assert disk.source(ref) == original
+    disk.write("records", (Write("record/2067", Entry(b"", ref)),))
+    original.write_bytes(OTHER)
+    assert (tmp_path / "files/peer-19/2067.pdf").read_bytes() == BODY
+    assert disk.find("2067.pdf") == ref_of(OTHER)
+
+
+def test_a_found_file_that_changed_is_no_longer_served(disk: FolderDisk, tmp_path: Path) -> None:
+    original = tmp_path / "files/2067.pdf"
+    original.write_bytes(BODY)
+    ref = disk.find("2067.pdf")
+    original.write_bytes(OTHER)
+    assert disk.source(ref) is None
+    with pytest.raises(LocalError, match="not here"):
+        disk.write("records", (Write("record/2067", Entry(b"", ref)),))
+
+
+def test_an_unchanged_file_is_hashed_once(disk: FolderDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "files/2067.pdf").write_bytes(BODY)
+    ref = disk.find("2067.pdf")
+    monkeypatch.setattr("overlay.store.disk.digest", lambda fd: pytest.fail("hashed again"))
+    assert disk.find("2067.pdf") == ref
+
+
+def test_an_export_replaces_and_shares_no_bytes_with_a_record(disk: FolderDisk, tmp_path: Path) -> None:
+    received = tmp_path / "files/received_4103.pdf"
+    received.write_bytes(b"what was there")
+    disk.write("records", (Export("received_4103.pdf", fetch(disk, BODY)),))
+    assert received.read_bytes() == BODY
+    assert disk.source(ref_of(BODY)) is None, "nothing needs the body any more"
+    keep(disk, "4103", BODY)
+    disk.write("records", (Export("received_4103.pdf", ref_of(BODY)),))
+    assert not received.samefile(tmp_path / "files/peer-19/4103.pdf")
+    assert received.read_bytes() == BODY
+
+
+def test_the_empty_body_of_a_placeholder_is_always_here(disk: FolderDisk, tmp_path: Path) -> None:
+    disk.write("records", (Write("record/0001", Entry(b"", EMPTY)), Write("record/0001", None)))
+    source = disk.source(EMPTY)
+    assert source is not None
+    assert source.read_bytes() == b""
+
+
+def test_without_keep_our_own_things_go_and_a_strangers_stay(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    own = tmp_path / "files/peer-19"
+    (own / "notes.txt").write_bytes(b"mine")
+    (own / "9999.pdf").write_bytes(b"a stranger's")
+    (tmp_path / "files/2067.pdf").write_bytes(OTHER)
+    disk = restarted(disk, tmp_path, keep=False)
+    assert disk.entries("records") == {}
+    assert {name for name in tree(own) if not name.startswith(".overlay")} == {"notes.txt", "9999.pdf"}
+    assert (tmp_path / "files/2067.pdf").read_bytes() == OTHER
+    keep(disk, "9999", BODY)
+    assert (own / "9999.pdf").read_bytes() == b"a stranger's"
+    disk.close()
+
+
+def test_a_damaged_entry_is_named_and_hides_no_other(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    first = next((tmp_path / "files/peer-19/.overlay/entries").iterdir())
+    keep(disk, "2068", OTHER)
+    first.write_bytes(first.read_bytes()[:-1] + b"!")
+    disk = restarted(disk, tmp_path)
+    assert list(disk.entries("records")) == ["record/2068"]
+    assert disk.damaged == (first.name,)
+    assert disk.source(ref_of(BODY)) is not None
+    disk.close()
+
+
+def test_two_do_not_share_a_folder(disk: FolderDisk, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="used by another process; choose --data"):
+        opened(tmp_path)
+    disk.close()
+    opened(tmp_path).close()
+
+
+# Bodies that come --------------------------------------------------------------------------------------------
+
+
+def test_wrong_bytes_and_too_many_leave_nothing(disk: FolderDisk, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    with pytest.raises(RemoteError, match="not the bytes"):
+        fetch(disk, OTHER, BlobRef(ref_of(BODY).sha256, len(OTHER)))
+    partial = disk.partial(ref_of(BODY))
+    with pytest.raises(RemoteError, match="more than"):
+        partial.write(memoryview(BODY + b"!"))
+    partial.close()
+    assert tree(tmp_path) == before
+
+
+def test_a_cut_body_goes_on_where_it_was_checked(disk: FolderDisk, tmp_path: Path) -> None:
+    partial = disk.partial(ref_of(BODY))
+    partial.write(memoryview(BODY)[:1000])
+    partial.check(memoryview(BODY)[:1000])
+    partial.write(memoryview(BODY)[1000:1500])
+    with pytest.raises(LocalError, match="already"):
+        disk.partial(ref_of(BODY))
+    partial.close()
+    again = disk.partial(ref_of(BODY))
+    assert again.have == 1000
+    again.close()
+    fetch(disk, BODY)
+    source = disk.source(ref_of(BODY))
+    assert source is not None
+    assert source.read_bytes() == BODY
+
+
+def test_a_quota_counts_what_is_still_to_come(tmp_path: Path) -> None:
+    disk = opened(tmp_path, quota=4000)
+    partial = disk.partial(ref_of(BODY))
+    with pytest.raises(LocalError, match=r"peer-19: no room for 2000 bytes within the quota of 4000"):
+        disk.partial(ref_of(OTHER))
+    partial.close()
+    keep(disk, "2067", OTHER)
+    disk.close()
+
+
+def test_memory_does_not_grow_with_the_file(disk: FolderDisk, tmp_path: Path) -> None:
+    with (tmp_path / "files/2067.pdf").open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    ref = disk.find("2067.pdf")
+    disk.write("records", (Write("record/2067", Entry(b"", ref)),))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+# Names and links ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.text(max_size=300)
+    | st.sampled_from(["..", "a/../../b", "/etc/passwd", "CON", "nul.pdf", "x\0y", "\x1b[2J"])
+)
+@example(name="../outside.pdf")
+@example(name="peer-19/.overlay/lock")
+@example(name="\udcff")
+def test_no_name_leads_anywhere_else(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "house"
+    disk = opened(root, keep=False)
+    before = tree(tmp_path)
+    with contextlib.suppress(LocalError):
+        disk.find(name)
+    assert tree(tmp_path) == before
+    with contextlib.suppress(LocalError):
+        disk.write("records", (Export(name, EMPTY), Write(f"record/{name}", Entry(b"", EMPTY))))
+    disk.close()
+    for path in set(tree(tmp_path)) - set(before):
+        assert Path(path).parent.as_posix() in {
+            "house/files",
+            "house/files/peer-19",
+            "house/files/peer-19/.overlay/entries",
+        }
+        (tmp_path / path).unlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_only_a_regular_file_is_found(disk: FolderDisk, tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    path = tmp_path / "files/2067.pdf"
+    make: dict[str, Callable[[], Any]] = {
+        "link": lambda: path.symlink_to(secret),
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+    }
+    make[kind]()
+    with pytest.raises(LocalError, match=r"2067\.pdf"):
+        disk.find("2067.pdf")
+
+
+def test_an_export_takes_the_place_of_a_link_and_not_of_what_it_names(disk: FolderDisk, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    (tmp_path / "files/received_4103.pdf").symlink_to(secret)
+    disk.write("records", (Export("received_4103.pdf", fetch(disk, BODY)),))
+    assert secret.read_bytes() == b"secret"
+    assert (tmp_path / "files/received_4103.pdf").read_bytes() == BODY
+
+
+def test_a_missing_file_is_named(disk: FolderDisk) -> None:
+    with pytest.raises(LocalError, match=r"there is no file 2067\.pdf in .*files/"):
+        disk.find("2067.pdf")
+
+
+# Faults ------------------------------------------------------------------------------------------------------
+
+FAULTS = ["pwrite", "fsync", "replace", "posix_fallocate", "link", "unlink"]
+
+
+class Failing:
+    """Every call of a function counts; the n-th fails like a full disk, and so do all that follow for a while."""
+
+    def __init__(self, function: Callable[..., Any], at: int):
+        self.function, self.at, self.calls = function, at, 0
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.at:
+            raise OSError(28, "No space left on device")
+        return self.function(*args, **keywords)
+
+
+def work(disk: FolderDisk) -> None:
+    keep(disk, "2067", BODY, b"new")
+    disk.write("records", (Export("received_2067.pdf", ref_of(BODY)), Write("record/2068", None)))
+    disk.write("records", (Export("received_4103.pdf", fetch(disk, OTHER)),))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_fails_is_a_local_error_and_nothing_is_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for at in range(1, 100):
+        root = tmp_path / str(at)
+        disk = opened(root)
+        keep(disk, "2067", b"old", b"old")
+        keep(disk, "2068", b"other", b"old")
+        failing = Failing(getattr(os, name), at)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, failing)
+            try:
+                work(disk)
+                failed = False
+            except LocalError as error:
+                failed = True
+                assert str(root / "files") in str(error)
+        disk = restarted(disk, root)
+        entries = disk.entries("records")
+        assert entries["record/2067"] in {Entry(b"old", ref_of(b"old")), Entry(b"new", ref_of(BODY))}
+        for key, entry in entries.items():
+            shown = root / "files/peer-19" / f"{key.removeprefix('record/')}.pdf"
+            assert entry.blob is not None
+            assert ref_of(shown.read_bytes()) == entry.blob
+        names = {path.name for path in (root / "files").iterdir()}
+        assert names <= {"peer-19", "received_2067.pdf", "received_4103.pdf"}
+        for received, body in (("received_2067.pdf", BODY), ("received_4103.pdf", OTHER)):
+            if received in names:
+                assert (root / "files" / received).read_bytes() == body
+        work(disk)
+        assert disk.entries("records") == {"record/2067": Entry(b"new", ref_of(BODY))}
+        assert len(tree(root / "files/peer-19/.overlay/bodies")) == 2, "the body and the empty one"
+        disk.close()
+        if failing.calls < at:
+            assert not failed
+            assert at > 1 or name == "link"
+            return
+    pytest.fail("never came to an end")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = ["lib", "."]
+from overlay.core.storage import Export
+from tests.store.test_disk import keep, opened, fetch
+disk = opened(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 10_000):
+    body = b"%d " % number * 1000
+    keep(disk, f"{number % 5:04}", body, b"%d" % number)
+    disk.write("records", (Export("received_0000.pdf", fetch(disk, body)),))
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_tears_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    chance, durable, began = random.Random(3), -1, 0
+    for _ in range(10):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(began)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        killer = threading.Timer(0, lambda: None)
+        for line in child.stdout:
+            if durable < began <= int(line):
+                killer = threading.Timer(chance.uniform(0, 0.03), child.send_signal, (signal.SIGKILL,))
+                killer.start()
+            durable = int(line)
+        assert child.wait() == -signal.SIGKILL
+        killer.join()
+        began = durable + 1
+        disk = opened(tmp_path)
+        newest = {key: int(entry.value) for key, entry in disk.entries("records").items()}
+        for number in range(max(0, durable - 4), durable + 1):
+            assert newest[f"record/{number % 5:04}"] >= number
+        for key, number in newest.items():
+            body = b"%d " % number * 1000
+            assert (tmp_path / "files/peer-19" / f"{key.removeprefix('record/')}.pdf").read_bytes() == body
+        received = (tmp_path / "files/received_0000.pdf").read_bytes()
+
+        assert len(received.split()) == 1000
+        assert len(set(received.split())) == 1
+        assert {path.name for path in (tmp_path / "files").iterdir()} == {"peer-19", "received_0000.pdf"}
+        disk.close()
