@@ -82,14 +82,15 @@ class Fleet:
         make: Callable[..., Member],
         tell: Callable[[Happening], None],
         crashed: Callable[[int, str], None],
-        observers: Sequence[Any] = (),
+        **more: Any,
     ):
         self.members: dict[int, Member] = {}
+        self.killed: set[int] = set()
         self._options = options
         self._make = make
         self._tell = tell
         self._crashed = crashed
-        self._observers = observers
+        self._more = more
 
     def _new(self, id: int) -> Member:
         if id in self.members:
@@ -105,7 +106,7 @@ class Fleet:
             keep=options.keep,
             on_event=lambda peer, event: self._tell(happening_of(id, event)),
             on_crash=lambda peer, why: self._crashed(id, why),
-            observers=self._observers,
+            **self._more,
         )
 
     def launch(self, peers: Sequence[int]) -> None:
@@ -122,6 +123,7 @@ class Fleet:
         """Start one more."""
         member = self._new(id)
         self.members[id] = member
+        self.killed.discard(id)
         try:
             pending = member.join(known)
         except BaseException:
@@ -145,6 +147,7 @@ class Fleet:
         """Gone."""
         member = self.get(id)
         del self.members[id]
+        self.killed.add(id)
         member.kill()
 
     def kill_all(self) -> None:
@@ -154,7 +157,7 @@ class Fleet:
 
     def views(self) -> dict[int, Any]:
         """A picture of each, by id in order."""
-        return {id: self.members[id].view() for id in sorted(self.members)}
+        return {id: member.view() for id, member in sorted(self.members.items())}
 
     def rows(self) -> list[Row]:
         """All places."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from overlay.app import jsonlines, narrator, reporter
 from overlay.app.arguments import open_log, peer_arguments
 from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
 from overlay.app.loop import LineReader, Loop, rich_terminal
+from overlay.app.progress import Progress
 from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
@@ -42,6 +44,7 @@ class PeerProgram:
         self.make_peer = make_peer
         self.peer: Peer
         self.prompt: Any = None
+        self._progress = Progress()
         self._open: set[Pending[Any]] = set()
         self._waiting: list[Typed] = []
         self._ended = False
@@ -104,12 +107,27 @@ class PeerProgram:
 
     def _listen(self) -> None:
         if not self.options.json and rich_terminal(self.output):
-            from overlay.app.prompt import Prompt
-
-            self.prompt = Prompt(self)
+            self.prompt = self._terminal()
             self.prompt.start()
         else:
             LineReader(self.loop, self.on_line, self.on_end).start()
+
+    def _terminal(self) -> Any:
+        from overlay.app.prompt import Prompt, Words, record_names
+
+        # Only records are completed here: no command of a peer names another one.
+        words = Words(PEER_COMMANDS, lambda place: record_names(self.options.files) if place == "NAME" else ())
+        return Prompt(
+            str(self.peer.id), self.loop, self.output, words, self._toolbar, self.on_line, self.on_end, self.interrupt
+        )
+
+    def _toolbar(self) -> str:
+        """The ring from here, for the line below the prompt."""
+        view = self.peer.view()
+        texts = [reporter.around(reporter.row_of(view)), f"{len(view.records)} records"]
+        if view.awaited:
+            texts.append(f"waiting for {', '.join(map(str, view.awaited))}")
+        return "  |  ".join(texts + self._progress.texts(view.transfers, time.monotonic()))
 
     # From the peer's threads ---------------------------------------------------------------------------------
 

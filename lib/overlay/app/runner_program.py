@@ -16,6 +16,7 @@ from overlay.app.counting import Counters
 from overlay.app.fleet import Fleet, Happening, Member, summary
 from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
+from overlay.app.progress import Progress
 from overlay.app.reporter import Row
 from overlay.app.terminal import PING, SAY, Output
 from overlay.core.pending import Pending
@@ -30,9 +31,12 @@ class RunnerProgram:
         self.output = output
         self.loop = Loop()
         self.counters = Counters()
-        self.fleet = Fleet(options, make, self.tell, self.crashed, () if options.processes else (self.counters,))
+        # A process tells its happenings as JSON; a peer in here has its messages counted.
+        more = {"tell": self.tell} if options.processes else {"observers": (self.counters,)}
+        self.fleet = Fleet(options, make, self.tell, self.crashed, **more)
         self.strangers: dict[int, Row] = {}
         self.screen: Any = None
+        self._progress = Progress()
         self._walking = False
         self._open: set[Pending[Any]] = set()
         self._ended = False
@@ -48,7 +52,7 @@ class RunnerProgram:
             "status": self._status,
             "files": self._files,
             "pings": partial(self._switch, PING),
-            "narration": partial(self._switch, SAY),
+            "narration": self._narration,
             "help": lambda: self.output.answer(help_lines(RUNNER_COMMANDS)),
         }
 
@@ -85,9 +89,7 @@ class RunnerProgram:
     def _listen(self) -> None:
         options = self.options
         if rich_terminal(self.output) and not options.json:
-            from overlay.app.screen import Screen
-
-            self.screen = Screen(self)
+            self.screen = self._terminal()
             self.screen.start()
         else:
             LineReader(self.loop, self.on_line, self.on_end).start()
@@ -95,6 +97,35 @@ class RunnerProgram:
                 self.loop.every(1.0, self.report)
         if options.all:
             self.loop.every(1.0, self._ask_strangers)
+
+    def _terminal(self) -> Any:
+        from overlay.app.prompt import Prompt, Words, record_names
+
+        words = {
+            "PEER": lambda: [str(id) for id in sorted(self.fleet.members)],
+            "NAME": lambda: record_names(self.options.files),
+        }
+        completer = Words(RUNNER_COMMANDS, lambda place: words[place]())
+        if self.options.reporter:
+            from overlay.app.screen import Screen
+
+            return Screen(self, completer)
+        return Prompt("runner", self.loop, self.output, completer, self._toolbar, self.on_line, self.on_end, self.end)
+
+    def _toolbar(self) -> str:
+        ids = sorted(self.fleet.members)
+        shown = " > ".join(map(str, ids)) if len(ids) < 20 else f"{len(ids)} peers"
+        return "  |  ".join([shown, *self.transfers()])
+
+    def transfers(self) -> list[str]:
+        """What is on its way, for a line below the ring."""
+        views = self.fleet.views().values()
+        moving = {transfer.name: transfer for view in views for transfer in view.transfers}
+        return self._progress.texts(list(moving.values())[:2], time.monotonic())
+
+    def dead(self) -> set[int]:
+        """Whom no pointer should point to any more."""
+        return (self.fleet.killed | set(self.counters.deaths)) - set(self.fleet.members)
 
     def end(self) -> None:
         """Everything ends together: nobody stays who would have to be told."""
@@ -277,6 +308,12 @@ class RunnerProgram:
 
     def _switch(self, kind: str, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(kind)
+
+    def _narration(self, shown: bool) -> None:
+        if self.options.reporter and self.screen is not None:
+            self.screen.narration = shown
+        else:
+            self._switch(SAY, shown)
 
     # The script ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,121 @@
+"""A visitor: asks peers for their neighbors over TCP, and is no peer itself. One blocking question at a time."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+import msgspec
+
+from overlay.core.codec import Codec, DecodeError
+from overlay.core.message import (
+    CALL,
+    REFUSAL,
+    WIRE_VERSION,
+    Command,
+    Contact,
+    Envelope,
+    Hello,
+    Message,
+    Refused,
+    Welcome,
+)
+from overlay.errors import Indefinite, RemoteError
+from overlay.ids import Key
+from overlay.live.frames import FrameReader, frame
+from overlay.ring.messages import Ask, Neighbors
+
+READ_BYTES = 65536
+MAX_RING = 1024
+"""A walk ends here: more peers than this the classroom's ring never has."""
+
+STRANGER = 1 << 62
+"""Identifiers of visitors begin here, where no peer of the ring can live."""
+
+
+class Visited(msgspec.Struct, frozen=True):
+    """A peer that was asked."""
+
+    contact: Contact
+    predecessors: tuple[Contact, ...]
+    """The nearest first."""
+    successors: tuple[Contact, ...]
+    """The nearest first; never the peer itself."""
+    leaving: bool = False
+
+
+class Visitor:
+    """Walks a ring from outside."""
+
+    def __init__(self, timeout_s: float = 3.0):
+        self._timeout_s = timeout_s
+        self._codec = Codec((Ask, Neighbors))
+        chance = random.SystemRandom()
+        self._id = Key(STRANGER + chance.getrandbits(32))
+        self._boot = chance.getrandbits(48) + 1
+        self._counter = 0
+
+    def hello(self, host: str, port: int) -> Contact:
+        """Who lives at an address. Indefinite where nobody answers, RemoteError where something else does."""
+        answer = self._call(Contact(Key(0), host, port), "", Hello())
+        if not isinstance(answer, Welcome):
+            raise RemoteError(f"what answers at {host}:{port} is no peer")
+        return answer.contact
+
+    def ask(self, peer: Contact) -> Visited:
+        """How a peer sees the ring around it."""
+        answer = self._call(peer, "ring", Ask())
+        if not isinstance(answer, Neighbors):
+            raise RemoteError(f"Peer {peer.id} did not say who its neighbors are")
+        return Visited(peer, answer.predecessors, answer.successors, answer.leaving)
+
+    def ring(self, host: str, port: int) -> tuple[Visited, ...]:
+        """The whole ring, by walking the successors from the peer at an address; one that does not answer is passed over."""
+        start = self.ask(self.hello(host, port))
+        found = {start.contact.id: start}
+        ahead = list(start.successors)
+        while ahead and len(found) < MAX_RING:
+            contact = ahead.pop(0)
+            if contact.id in found:
+                break
+            try:
+                visited = self.ask(contact)
+            except (Indefinite, RemoteError):
+                continue
+            found[contact.id] = visited
+            ahead = list(visited.successors)
+        return tuple(found.values())
+
+    def _call(self, peer: Contact, service: str, request: Command) -> Message:
+        """Ask one question on a connection of its own."""
+        self._counter += 1
+        number = self._counter
+        try:
+            with socket.create_connection(peer.address, self._timeout_s) as sock:
+                host, port = sock.getsockname()[:2]
+                me = Contact(self._id, host, port, self._boot)
+                envelope: Envelope[Message] = Envelope(
+                    WIRE_VERSION, CALL, me, peer.id, peer.boot, service, number, number, request
+                )
+                sock.sendall(frame(self._codec.encode(envelope)))
+                return self._answer(sock, number)
+        except OSError as error:
+            why = "timed out" if isinstance(error, TimeoutError) else error.strerror or str(error)
+            raise Indefinite(f"no peer answers at {peer.host}:{peer.port}: {why}") from None
+
+    def _answer(self, sock: socket.socket, number: int) -> Message:
+        reader = FrameReader()
+        while data := sock.recv(READ_BYTES):
+            for piece in reader.feed(data):
+                try:
+                    envelope = self._codec.decode(piece)
+                except DecodeError as error:
+                    raise RemoteError(f"what answers is no peer of this version: {error}") from None
+                if envelope.number != number:
+                    continue
+                if envelope.kind == REFUSAL:
+                    raise RemoteError(envelope.body.reason if isinstance(envelope.body, Refused) else "refused")
+                return envelope.body
+            if reader.broken:
+                break
+        raise RemoteError("what answers is no peer")
