@@ -39,7 +39,7 @@ def rows_picture(
         return []
     rows = sorted(rows, key=lambda row: row.id)
     id_width = width_of(rows)
-    row_width = 5 * id_width + 22
+    row_width = 6 * id_width + 22
     columns = max(1, (width + len(GAP)) // (row_width + len(GAP)))
     left_out = len(rows) - columns * height
     if left_out > 0:
