@@ -82,7 +82,9 @@ class SimRing:
         peer.parts.chord.begin(named, awaited=True)
         return peer
 
-    def form(self, numbers: Iterable[int] = EXAMPLE, files: Mapping[int, Mapping[str, bytes | int]] | None = None) -> None:
+    def form(
+        self, numbers: Iterable[int] = EXAMPLE, files: Mapping[int, Mapping[str, bytes | int]] | None = None
+    ) -> None:
         """Start a whole ring by `init`, and let it find itself."""
         line = sorted(numbers)
         for index, number in enumerate(line):
@@ -133,7 +135,9 @@ class SimRing:
                 complaints.append(f"{contact.id} awaits {sorted(chord.awaited)}")
             behind = others[-1] if others else None
             if chord.before != behind:
-                complaints.append(f"{contact.id} has {chord.before and chord.before.id} before it, not {behind and behind.id}")
+                complaints.append(
+                    f"{contact.id} has {chord.before and chord.before.id} before it, not {behind and behind.id}"
+                )
         return complaints
 
     def is_right(self) -> bool:

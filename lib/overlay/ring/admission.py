@@ -113,6 +113,7 @@ class Admission(Protocol):
             first_before = self.chord.before
             return None if first_before is not None and first_before.id == sender.id else Refused("I am in already")
         self.chord.begin(admit.successors, admit.predecessors, awaited=False)
+        self.chord.lost.take_over(admit.lost)
         self.ctx.notify(JoinAccepted(*self.chord.names()))
         pending, self._joining = self._joining, None
         if pending is not None:
@@ -197,7 +198,13 @@ class Admission(Protocol):
         def failed(failure: Failure) -> None:
             answer.resolve(Admitted(f"the newcomer does not answer at {newcomer.host}:{newcomer.port}", again=True))
 
-        self.ctx.call(newcomer, Admit(join.ticket, predecessors, successors), came, failed, timeout_s=ADMIT_S)
+        self.ctx.call(
+            newcomer,
+            Admit(join.ticket, predecessors, successors, chord.lost.contacts()),
+            came,
+            failed,
+            timeout_s=ADMIT_S,
+        )
 
     def _clash(self, holder: Contact, join: Join, answer: Pending[Message]) -> None:
         """The id is taken, unless its holder is dead or was another life of the newcomer."""

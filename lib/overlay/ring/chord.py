@@ -224,7 +224,10 @@ class Chord(Protocol):
     def heard(self, contact: Contact, picture: Neighbors) -> None:
         if contact.id in self.awaited:
             self._arrived(contact)
-        if picture.leaving or not picture.member:
+        if picture.leaving:
+            self._departed(contact, picture)
+            return
+        if not picture.member:
             return
         if self._pictures.get(contact.id) != picture:
             self._pictures[contact.id] = picture
@@ -243,6 +246,7 @@ class Chord(Protocol):
         was_shown = self._lose(contact, left=True)
         for other in (*picture.successors, *picture.predecessors):
             self.consider(other)
+        self.lost.take_over(picture.lost)
         if was_shown:
             self._tell(DepartureReceived(contact.id))
             self.settle(loudly=True)
@@ -452,7 +456,12 @@ class Chord(Protocol):
 
     @on(Ask)
     def on_ask(self, sender: Contact, message: Ask) -> Message:
-        return self.picture()
+        picture = self.picture()
+        if not self.leaving:
+            return picture
+        # Who asks a leaver may be the only one left to whom it can give its records.
+        self.consider(sender)
+        return msgspec.structs.replace(picture, lost=self.lost.contacts())
 
     @on(SuccessorChange)
     def on_successor_change(self, sender: Contact, message: SuccessorChange) -> Pending[Message] | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
-from overlay.ring.messages import Ask, Neighbors
+from overlay.ring.messages import MAX_LISTED, Ask, Neighbors
 
 if TYPE_CHECKING:
     from overlay.ring.chord import Chord
@@ -42,6 +42,17 @@ class LostAndFound:
             del self._lost[next(iter(self._lost))]
         self.begin()
 
+    def contacts(self) -> tuple[Contact, ...]:
+        """The latest of the lost, for a peer that is to look for them too."""
+        return tuple([contact for contact, _ in self._lost.values()][-MAX_LISTED:])
+
+    def take_over(self, contacts: tuple[Contact, ...]) -> None:
+        """Look for these from now on: whoever knew of them leaves, or lets us in. Else what it knew would be lost with it."""
+        alive = {contact.id for contact in self._chord.known()}
+        for contact in contacts:
+            if contact.id not in alive and contact.id != self._chord.ctx.me.id and not self._chord.gone.left(contact):
+                self.add(contact)
+
     def returned(self, contact: Contact) -> None:
         """It was heard."""
         self._lost.pop((contact.id, contact.boot), None)
@@ -72,8 +83,6 @@ class LostAndFound:
         self._searching = False
         now = self._chord.ctx.now
         self._lost = {key: (contact, since) for key, (contact, since) in self._lost.items() if now - since < GIVE_UP_S}
-        if self._chord.leaving:
-            return
         for key in list(self._lost)[:AT_ONCE]:
             # To the end of the line, so that each has its turn.
             self._lost[key] = self._lost.pop(key)
@@ -85,9 +94,11 @@ class LostAndFound:
 
         def answered(picture: Neighbors) -> None:
             self.returned(contact)
-            if picture.leaving or not picture.member or chord.leaving:
+            if picture.leaving or not picture.member:
                 return
             chord.found(contact)
+            if chord.leaving:
+                return
             for other in picture.successors:
                 chord.consider(other)
             # Each side learns of the other where it belongs, whichever of the two rings that is in.

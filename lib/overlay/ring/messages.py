@@ -30,6 +30,8 @@ class Neighbors(Command, frozen=True):
     """The nearest first; never the peer itself."""
     member: bool = True
     leaving: bool = False
+    lost: Listed = ()
+    """Told by a leaver alone: peers that it was still looking for."""
 
 
 class Ping(Datagram, frozen=True):
@@ -81,6 +83,7 @@ class Admit(Command, frozen=True):
     ticket: int
     predecessors: Listed
     successors: Listed
+    lost: Listed = ()
 
 
 class Admitted(Command, frozen=True):

@@ -56,6 +56,8 @@ EMPTY = BlobRef(hashlib.sha256(b"").digest(), 0)
 LOOK_S = 1.0
 """Between two looks for records that are not ours to keep, while there are any."""
 MOVES_AT_ONCE = 4
+ALONE_S = 15.0
+"""A leaver whose last neighbor has just died looks so long for another."""
 GIVE_UP_S = 120.0
 """A leaver that could not hand over within this time goes with what it has."""
 ASK_NEIGHBOR_S = 2.0
@@ -93,7 +95,7 @@ def key_of_name(name: str) -> int:
 class Records(Protocol):
     """One peer's records: an application of key-based routing."""
 
-    __slots__ = ("_fetching", "_intake", "_left", "_looking", "_moving", "records", "router")
+    __slots__ = ("_alone_after", "_fetching", "_intake", "_left", "_looking", "_moving", "records", "router")
     service = "records"
     answers = (Coming, Holding, Missing)
     name = "records"
@@ -105,6 +107,7 @@ class Records(Protocol):
         self.records: dict[str, Record] = {}
         self._intake: Intake
         self._left: Pending[None] | None = None
+        self._alone_after = 0.0
         self._fetching: dict[str, tuple[Transfer, int]] = {}
         self._moving: set[str] = set()
         self._looking = False
@@ -213,7 +216,7 @@ class Records(Protocol):
 
     def look(self) -> None:
         """Offer every record that is another peer's to keep to that peer."""
-        if self._left is not None and not self._intake.copies and (not self.records or not self.router.neighbor_set()):
+        if self._left is not None and not self._intake.copies and (not self.records or self._nobody_is_there()):
             self._left.resolve(None)
             return
         foreign = [name for name in self.records if self._is_foreign(name)]
@@ -223,6 +226,10 @@ class Records(Protocol):
         if (foreign or self._left is not None) and not self._looking:
             self._looking = True
             self.ctx.after(LOOK_S, self._look_again)
+
+    def _nobody_is_there(self) -> bool:
+        """Whether a leaver is alone; one that had neighbors waits a little for another to turn up."""
+        return not self.router.neighbor_set() and self.ctx.now >= self._alone_after
 
     def _look_again(self) -> None:
         self._looking = False
@@ -272,6 +279,7 @@ class Records(Protocol):
         """
         if self._left is None:
             self._left = left = Pending()
+            self._alone_after = self.ctx.now + (ALONE_S if self.router.neighbor_set() else 0)
             self.ctx.after(GIVE_UP_S, _give_up, left)
             self.look()
         return self._left
