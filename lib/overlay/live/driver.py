@@ -86,7 +86,7 @@ class Driver:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._purge_at = 64
-        self._events: deque[msgspec.Struct] = deque()
+        self._events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._telling = threading.Lock()
 
     def open(self) -> None:
@@ -167,9 +167,8 @@ class Driver:
         while self._events and self._telling.acquire(blocking=False):
             try:
                 while self._events:
-                    event = self._events.popleft()
-                    if self._on_event is not None:
-                        self._on_event(event)
+                    function, args = self._events.popleft()
+                    function(*args)
             except Exception:
                 self.crash()
             finally:
@@ -221,7 +220,12 @@ class Driver:
         """Tell the layer above, once the monitor is left."""
         for observer in self.observers:
             observer.notified(time.monotonic(), self.me, service, event)
-        self._events.append(event)
+        if self._on_event is not None:
+            self.outside(self._on_event, event)
+
+    def outside(self, function: Callable[..., None], *args: Any) -> None:
+        """From inside the node: call it once the monitor is left, in one line with the events."""
+        self._events.append((function, args))
 
     def transmit(self, node: Node, peer: Contact, kind: int, service: str, number: int, message: Message) -> None:
         """See `Host`."""

@@ -22,7 +22,7 @@ HELD_BACK = 64
 MAX_STRANGERS_PER_ADDRESS = 32
 MAX_OUTGOING = 256
 MAX_KNOWN_ADDRESSES = 1024
-ACCEPTS_AT_ONCE = 64
+ACCEPTS_AT_ONCE = 16
 BACK_OFF_S = 0.2
 """How long nothing is accepted after the machine ran out of descriptors."""
 
@@ -184,7 +184,7 @@ class Wire:
                     return
                 continue
             host = address[0]
-            if not self._is_admitted(host):
+            if not self._make_room(host):
                 self._above.count("too many connections")
                 sock.close()
                 continue
@@ -198,13 +198,25 @@ class Wire:
             self._due(connection.deadline()[0])
             self._rewatch(connection, write=False)
 
-    def _is_admitted(self, host: str) -> bool:
-        if len(self._incoming) >= MAX_INCOMING:
-            return False
-        if host not in self._known and len(self._incoming) >= MAX_INCOMING - HELD_BACK:
-            return False
-        strangers = sum(1 for c in self._incoming if not c.proven and c.address[0] == host)
-        return strangers < MAX_STRANGERS_PER_ADDRESS
+    def _make_room(self, host: str) -> bool:
+        """Whether one more may come from this host. A peer speaks at once, so silent strangers go, the oldest first."""
+        strangers = [c for c in self._incoming if not c.proven]
+        same = [c for c in strangers if c.address[0] == host]
+        if len(same) >= MAX_STRANGERS_PER_ADDRESS:
+            return self._turn_out(same)
+        if len(self._incoming) >= MAX_INCOMING - (0 if host in self._known else HELD_BACK):
+            return self._turn_out(strangers)
+        return True
+
+    def _turn_out(self, strangers: list[Connection]) -> bool:
+        for stranger in strangers:
+            # What it said may be here and not read yet.
+            self._read(stranger)
+            if not stranger.proven:
+                self._above.count("too many connections")
+                self.close(stranger, "too many connections")
+                return True
+        return False
 
     def _back_off(self) -> None:
         self._above.count("out of descriptors")
