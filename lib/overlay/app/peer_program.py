@@ -124,7 +124,10 @@ class PeerProgram:
     def _toolbar(self) -> str:
         """The ring from here, for the line below the prompt."""
         view = self.peer.view()
-        texts = [reporter.around(reporter.row_of(view)), f"{len(view.records)} records"]
+        texts = [
+            reporter.around(reporter.row_of(view)),
+            f"{len(view.records)} record{'' if len(view.records) == 1 else 's'}",
+        ]
         if view.awaited:
             texts.append(f"waiting for {', '.join(map(str, view.awaited))}")
         return "  |  ".join(texts + self._progress.texts(view.transfers, time.monotonic()))

@@ -71,7 +71,7 @@ def ring_picture(
     ids = sorted(ids)
     if width < 16 or height < 5 or not ids:
         return []
-    at = _ellipse(width - 6, height - 1)
+    at = _ellipse(width - 6, height)
     steps = 8 * (width + height)
     for step in range(steps):
         x, y = at(step / steps)

@@ -105,6 +105,7 @@ class Prompt(threading.Thread):
             completer=words,
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
             bottom_toolbar=lambda: f" {toolbar()}",
             refresh_interval=REDRAW_S,
             color_depth=color_depth(output),

@@ -189,8 +189,8 @@ class Screen(threading.Thread):
         if program.options.processes:
             texts.pop()
         texts += [f"{len(counters.deaths)} deaths", f"{counters.stored} stored", f"{counters.received} received"]
-        texts += program.transfers() or ["F2 narration, Tab completes, help, quit"]
-        return "  |  ".join(texts)
+        texts += program.transfers() or ["F2: lines", "help"]
+        return " | ".join(texts)
 
     # The thread ----------------------------------------------------------------------------------------------
 
