@@ -94,13 +94,15 @@ class FolderDisk:
                 raise
 
     def close(self) -> None:
-        """Let another process have the folders."""
+        """Let another process have the folders; what is being written is finished first, and then nothing more."""
         with self._lock:
-            for partial in list(self._partials.values()):
-                partial.close()
             if self._lock_fd >= 0:
                 os.close(self._lock_fd)
                 self._lock_fd = -1
+
+    def _check_open(self) -> None:
+        if self._lock_fd < 0:
+            raise LocalError(f"{self._data.path} is closed")
 
     def _take(self) -> None:
         fd = os.open(self._hidden.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -170,6 +172,7 @@ class FolderDisk:
         used = [ref for step in batch if (ref := _body_of(step)) is not None]
         old: list[BlobRef] = []
         with self._lock:
+            self._check_open()
             try:
                 for step in batch:
                     with as_local_error(self._files.path if isinstance(step, Export) else self._data.path):
@@ -262,6 +265,7 @@ class FolderDisk:
     def partial(self, ref: BlobRef) -> DiskPartial | HeldPartial:
         """Begin a body, or go on with one that was cut."""
         with self._lock:
+            self._check_open()
             if self._is_body(ref):
                 self._fresh[ref] += 1
                 return HeldPartial(ref)
@@ -272,7 +276,8 @@ class FolderDisk:
             self._reserve(ref.size - (partial.have if partial else 0))
             if partial is None:
                 name = ref.sha256.hex()
-                path, target = self._partial_files.path / f"{name}-{ref.size}", self._body_files.path / name
+                # The next owner of the folder sweeps this away, and never gives the name to a file of its own.
+                path, target = self._partial_files.path / f"{name}-{os.urandom(8).hex()}", self._body_files.path / name
                 partial = DiskPartial(ref, path, target, self._partial_ended)
             partial.open()
             self._partials[ref] = partial

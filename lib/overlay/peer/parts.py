@@ -1,0 +1,101 @@
+"""The classroom's peer put together, without a driver: its protocols, and the steps that concern several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from overlay.core.context import Failure
+from overlay.core.message import Contact
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol
+from overlay.errors import LocalError
+from overlay.ids import Key
+from overlay.peer.address import show_address
+from overlay.peer.views import Neighbors, PeerView, picture_of
+from overlay.peer.walk import Walk
+from overlay.ring.classroom import RingParts
+from overlay.store.records import Records
+
+T = TypeVar("T")
+
+MEET_S = 1.0
+"""Between two greetings of an address at which nobody answers yet."""
+
+Place = tuple[Key | None, str, int]
+"""A peer that was named: its id where that is known, its host and port."""
+
+
+class PeerParts:
+    """Everything here runs inside the node."""
+
+    def __init__(self, interval_s: float):
+        self.ring = RingParts(interval_s)
+        self.records = Records(self.ring.router)
+        self.ready: Pending[None] = Pending()
+        self._unmet: list[str] = []
+        self.ring.chord.on_change += [self.records.look, self._look]
+
+    def protocols(self) -> tuple[Protocol, ...]:
+        """In the order in which they are added to a node."""
+        return *self.ring.protocols(), self.records
+
+    def _look(self) -> None:
+        chord = self.ring.chord
+        if chord.member and not chord.awaited and not self._unmet:
+            self.ready.resolve(None)
+
+    # Coming --------------------------------------------------------------------------------------------------
+
+    def setup(self, places: Sequence[Place]) -> None:
+        """Begin with these successors, in this order; those named by address alone are greeted until they tell their id."""
+        found: dict[int, Contact] = {}
+
+        def greet(index: int, host: str, port: int) -> None:
+            self.ring.chord.ctx.meet(
+                host,
+                port,
+                lambda contact: met(index, contact),
+                lambda failure: missed(index, host, port, failure),
+                timeout_s=MEET_S,
+            )
+
+        def missed(index: int, host: str, port: int, failure: Failure) -> None:
+            self.ring.chord.ctx.after(MEET_S, greet, index, host, port)
+
+        def met(index: int, contact: Contact) -> None:
+            found[index] = contact
+            if len(found) == len(places):
+                self._unmet.clear()
+                others = {c.id: c for _, c in sorted(found.items()) if c.id != self.ring.chord.ctx.me.id}
+                self.ring.chord.begin(others.values(), awaited=True)
+
+        self._unmet = [show_address(host, port) for number, host, port in places if number is None]
+        for index, (number, host, port) in enumerate(places):
+            if number is None:
+                greet(index, host, port)
+            else:
+                met(index, Contact(number, host, port))
+
+    def join(self, place: Place, timeout_s: float) -> Pending[None]:
+        """Ask a peer of a ring to be let in."""
+        return self.ring.admission.join(place[1], place[2], timeout_s)
+
+    # Looking -------------------------------------------------------------------------------------------------
+
+    def view(self) -> PeerView:
+        """This peer."""
+        return picture_of(self.ring.chord.view(), self.records.view(), tuple(self._unmet))
+
+    def walk(self, timeout_s: float) -> Pending[tuple[Neighbors, ...]]:
+        """All peers of the ring, in order of their ids."""
+        chord = self.ring.chord
+        if not chord.member:
+            raise LocalError(f"Peer {chord.ctx.me.id} is in no ring yet")
+        return Walk(chord.ctx, chord.picture(), timeout_s).outcome
+
+    # Going ---------------------------------------------------------------------------------------------------
+
+    def leave(self, then: Callable[[], None]) -> None:
+        """Tell those behind us, hand the records over; then call back."""
+        self.ring.admission.depart(lambda: self.records.leave().when_done(lambda _: then()))

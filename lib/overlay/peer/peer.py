@@ -1,0 +1,258 @@
+"""A peer of the classroom's ring on three threads, to program with."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from overlay.core.message import Contact
+from overlay.core.pending import Pending
+from overlay.core.trace import Observer
+from overlay.errors import Indefinite, LocalError
+from overlay.ids import Key
+from overlay.live.addresses import PortTaken
+from overlay.live.threads import ThreadDriver
+from overlay.peer.address import AddressPlan, who_has
+from overlay.peer.outcome import Outcome
+from overlay.peer.parts import PeerParts
+from overlay.peer.views import Neighbors, PeerView
+from overlay.store.disk import FolderDisk
+from overlay.store.events import Received, Stored
+
+T = TypeVar("T")
+
+BASE_PORT = 12000
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
+
+
+class Peer:
+    """One peer. `setup` begins a ring with peers that are named, `join` comes into one that runs; then `store` and `request`.
+
+    Every method may be called from any thread, also from `on_event`, which hears everything in order, outside the peer's
+    lock, on one of its threads. As a context manager it quits at the end of the block, and is killed by an exception.
+    A `base_port` of 0 takes any free port; other peers are then named by address.
+    """
+
+    def __init__(
+        self,
+        id: int,
+        *,
+        ping_interval_s: float = 3.0,
+        host: str = "127.0.0.1",
+        bind: str | None = None,
+        base_port: int = BASE_PORT,
+        files: str | Path = "files",
+        data: str | Path | None = None,
+        keep: bool = False,
+        on_event: Callable[[Peer, msgspec.Struct], None] | None = None,
+        observers: Sequence[Observer] = (),
+        on_crash: Callable[[Peer, str], None] | None = None,
+    ):
+        if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
+            raise LocalError(f"the ping interval is from 0.1 to 3600 seconds, not {ping_interval_s}")
+        self._plan = AddressPlan(host, base_port)
+        me = Contact(Key(id), host, self._plan.port_of(id))
+        name = f"peer-{id}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
+        self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
+        self._on_event = on_event
+        self._on_crash = on_crash
+        self._driver = ThreadDriver(
+            me, blobs=self._disk, bind=bind, observers=observers, on_event=self._tell, on_crash=self._crashed
+        )
+        self._parts = PeerParts(ping_interval_s)
+        self._open: dict[Outcome[Any], None] = {}
+        self._guard = threading.Lock()
+        self._begun = False
+        self._left: Outcome[None] | None = None
+        self.closed = threading.Event()
+        """Nothing is left of this peer: no thread, no socket, no lock on a folder."""
+        self.ready: Pending[None] = self._promise()
+        """Resolved when the peer is a member of a ring, after `setup` when both successors were heard from."""
+
+    # Who and where -------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int:
+        """0 to 255."""
+        return int(self._driver.me.id)
+
+    @property
+    def contact(self) -> Contact:
+        """How others know this peer."""
+        return self._driver.me
+
+    @property
+    def host(self) -> str:
+        """The address that is advertised."""
+        return self._driver.me.host
+
+    @property
+    def port(self) -> int:
+        """For TCP and UDP; of a free one, from `setup` or `join` on."""
+        return self._driver.me.port
+
+    # Coming --------------------------------------------------------------------------------------------------
+
+    def setup(self, first: int | str, second: int | str) -> None:
+        """Start with these two successors: ids, or addresses such as "[::1]:12004". They may start later than we do.
+
+        LocalError when the port or the folder is taken; nothing is left running then.
+        """
+        places = [self._plan.find(peer) for peer in dict.fromkeys((first, second))]
+        self._begin()
+        self._driver.call(self._parts.setup, places)
+
+    def join(self, known: int | str, timeout_s: float = 5.0) -> Pending[None]:
+        """Start, and come into the ring of this peer.
+
+        Fails with RemoteError when the id is there already, with Indefinite when the peer cannot be reached for `timeout_s`.
+        """
+        place = self._plan.find(known)
+        self._begin()
+        return self._ask(self._parts.join, place, timeout_s)
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Whether the peer is ready within this time."""
+        ready = threading.Event()
+        self.ready.when_done(lambda _: ready.set())
+        return ready.wait(timeout_s) and self.ready.error is None
+
+    def _begin(self) -> None:
+        with self._guard:
+            if self._begun:
+                raise LocalError(f"Peer {self.id} was started already")
+            self._begun = True
+        try:
+            self._driver.open()
+            # The folder is emptied here, so not before the port is ours.
+            self._disk.open()
+            for protocol in self._parts.protocols():
+                self._driver.node.add(protocol)
+            self._driver.start()
+            self._follow(self._parts.ready, self.ready)
+        except BaseException as error:
+            self.kill()
+            if isinstance(error, PortTaken):
+                raise who_has(error, self._driver.source) from None
+            raise
+
+    # Doing ---------------------------------------------------------------------------------------------------
+
+    def store(self, name: str) -> Pending[Stored]:
+        """Give `<name>.pdf` of the shared folder to the ring; resolved when it is durable there."""
+        return self._ask(self._parts.records.store, name)
+
+    def request(self, name: str) -> Pending[Received]:
+        """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
+        return self._ask(self._parts.records.request, name)
+
+    def cancel(self, name: str | None = None) -> int:
+        """Stop fetching what was requested under this name, or everything. How many transfers were ours."""
+        return self._driver.call(self._parts.records.cancel, name)
+
+    def ring(self, timeout_s: float = 10.0) -> Pending[tuple[Neighbors, ...]]:
+        """All peers, in order of their ids, each asked itself. Indefinite when that takes too long."""
+        return self._ask(self._parts.walk, timeout_s)
+
+    def view(self) -> PeerView:
+        """This peer as it is now; before `setup` or `join`, a peer that knows nobody."""
+        if not self._driver.node.protocols:
+            return PeerView(self.id, None, None, None, None, (), (), (), ())
+        return self._driver.call(self._parts.view)
+
+    # Going ---------------------------------------------------------------------------------------------------
+
+    def quit(self, timeout_s: float = 60.0) -> Pending[None]:
+        """Tell the ring, hand the records over, then end. What takes longer than `timeout_s` is left undone."""
+        with self._guard:
+            if self._left is not None:
+                return self._left
+            self._left = left = Outcome[None]()
+        if self._driver.node.running:
+            threading.Thread(target=self._quit, args=(timeout_s, left), name=f"quit-{self.id}").start()
+        else:
+            self.kill()
+            left.resolve(None)
+        return left
+
+    def _quit(self, timeout_s: float, left: Outcome[None]) -> None:
+        handed_over: Outcome[None] = self._promise()
+        with contextlib.suppress(Indefinite):
+            self._driver.call(self._parts.leave, lambda: self._driver.outside(handed_over.resolve, None))
+            handed_over.wait(timeout_s)
+        try:
+            self._driver.stop()
+        finally:
+            self._end()
+            left.resolve(None)
+
+    def kill(self) -> None:
+        """End at once; nobody is told."""
+        self._driver.kill()
+        self._end()
+
+    def _crashed(self, text: str) -> None:
+        self._end()
+        if self._on_crash is not None:
+            self._on_crash(self, text)
+
+    def _end(self) -> None:
+        self._disk.close()
+        with self._guard:
+            outcomes, self._open = list(self._open), {}
+        self.closed.set()
+        for outcome in outcomes:
+            outcome.fail(Indefinite(f"Peer {self.id} has ended"))
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self.closed.is_set():
+            self.quit()
+            self.closed.wait()
+        else:
+            self.kill()
+
+    # From the node to the program ----------------------------------------------------------------------------
+
+    def _tell(self, event: msgspec.Struct) -> None:
+        if self._on_event is not None:
+            self._on_event(self, event)
+
+    def _promise(self) -> Outcome[Any]:
+        """An outcome that fails when the peer ends first."""
+        outcome: Outcome[Any] = Outcome()
+        with self._guard:
+            self._open[outcome] = None
+        outcome.when_done(lambda _: self._open.pop(outcome, None))
+        if self.closed.is_set():
+            outcome.fail(Indefinite(f"Peer {self.id} has ended"))
+        return outcome
+
+    def _ask(self, verb: Callable[..., Pending[T]], *args: Any) -> Outcome[T]:
+        if not self._driver.node.running:
+            raise LocalError(f"Peer {self.id} {'has ended' if self._begun else 'was not started: setup or join first'}")
+        outcome: Outcome[T] = self._promise()
+        try:
+            self._driver.call(lambda: self._bridge(verb(*args), outcome))
+        except BaseException:
+            self._open.pop(outcome, None)
+            raise
+        return outcome
+
+    def _follow(self, pending: Pending[T], outcome: Pending[T]) -> None:
+        assert isinstance(outcome, Outcome)
+        self._driver.call(self._bridge, pending, outcome)
+
+    def _bridge(self, pending: Pending[T], outcome: Outcome[T]) -> None:
+        # The outcome is told in one line with the events, outside the monitor.
+        pending.when_done(lambda done: self._driver.outside(outcome.follow, done))
