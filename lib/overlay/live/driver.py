@@ -11,6 +11,7 @@ import logging
 import socket
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -35,6 +36,12 @@ from overlay.live.watching import Hellos, Watches
 from overlay.live.workers import DISK, Lane
 
 T = TypeVar("T")
+DATAGRAM_BYTES = 2048
+"""Room for a datagram; whatever is longer than a message may be is dropped unread."""
+
+FLUSH_S = 2.0
+"""A clean stop gives what was sent so long to leave."""
+
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 log = logging.getLogger(__name__)
 _last_boot = 0
@@ -74,6 +81,9 @@ class Driver:
         self.bodies = Bodies(self)
         self.disk = Lane(DISK)
         self.traffic: Traffic | None = None
+        self.closed = threading.Event()
+        """Nothing of this peer is left: no thread, no socket."""
+        self._crashed = False
         self.source = bind or me.host
         """The address of ours that is listened on and connected from."""
         self._on_event = on_event
@@ -86,7 +96,7 @@ class Driver:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._purge_at = 64
-        self._events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._events: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._telling = threading.Lock()
 
     def open(self) -> None:
@@ -140,10 +150,37 @@ class Driver:
         raise NotImplementedError
 
     def crash(self) -> None:
-        """End the peer at once, and say why: the exception that is being handled."""
+        """End the peer at once, and say why: the exception that is being handled. From any thread, but not inside."""
+        text = traceback.format_exc()
+        log.error("Peer %s ends because of an error in it\n%s", self.me.id, text)
+        with self._lock:
+            if self._crashed or self.closed.is_set():
+                return
+            self._crashed = True
+            self.node.running = False
+        self._end(text)
+
+    def _end(self, text: str) -> None:
         raise NotImplementedError
 
-    def _if_running(self, function: Callable[..., None], *args: Any) -> None:
+    def _close(self) -> bool:
+        """Close what is open; False when that was done before."""
+        with self._lock:
+            if self.closed.is_set():
+                return False
+            self.closed.set()
+        self.pulls.cancel_all()
+        self.bodies.cut_all()
+        if self.traffic is not None:
+            self.traffic.wire.shut()
+        elif self._listener is not None:
+            self._listener.close()
+        if self._udp is not None:
+            self._udp.close()
+        return True
+
+    def if_running(self, function: Callable[..., None], *args: Any) -> None:
+        """Inside the node: call it, unless the node has stopped."""
         if self.node.running:
             function(*args)
 
@@ -223,7 +260,7 @@ class Driver:
         if self._on_event is not None:
             self.outside(self._on_event, event)
 
-    def outside(self, function: Callable[..., None], *args: Any) -> None:
+    def outside(self, function: Callable[..., object], *args: Any) -> None:
         """From inside the node: call it once the monitor is left, in one line with the events."""
         self._events.append((function, args))
 

@@ -13,14 +13,13 @@ import selectors
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite
 from overlay.live.addresses import is_wildcard
-from overlay.live.driver import Driver, log
+from overlay.live.driver import DATAGRAM_BYTES, FLUSH_S, Driver, log
 from overlay.live.traffic import Traffic
 from overlay.live.waker import Waker
 from overlay.live.wire import Wire
@@ -30,11 +29,7 @@ T = TypeVar("T")
 STACK_BYTES = 1 << 20
 """Address space of a thread; hundreds of peers live in one process."""
 
-FLUSH_S = 2.0
-"""A clean stop gives what was sent so long to leave."""
-
 DISK_S = 30.0
-DATAGRAM_BYTES = 2048
 _starting = threading.Lock()
 
 
@@ -72,15 +67,11 @@ class ThreadDriver(Driver):
 
     def __init__(self, *args: Any, **keywords: Any):
         super().__init__(*args, **keywords)
-        self.closed = threading.Event()
-        """Nothing of this peer is left: no thread, no socket."""
         self._clock = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
-        self._waker = Waker()
         self._command_thread = 0
         self._flush_until = 0.0
         self._halted = False
-        self._crashed = False
         self._waiters: dict[threading.Event, None] = {}
 
     # Life ----------------------------------------------------------------------------------------------------
@@ -91,7 +82,7 @@ class ThreadDriver(Driver):
             self.open()
         assert self._listener is not None
         self.traffic = traffic = Traffic(self)
-        self._poller = SelectorPoller()
+        self._waker, self._poller = Waker(), SelectorPoller()
         self._poller.selector.register(self._waker.descriptor, selectors.EVENT_READ, (self._waker.clear, None))
         traffic.wire = Wire(traffic, self._poller, self._listener, time.monotonic)
         try:
@@ -132,28 +123,15 @@ class ThreadDriver(Driver):
             self._halted = True
             self.node.running = False
             self._clock.notify_all()
-        self.pulls.cancel_all()
-        self.bodies.cut_all()
-        self._waker.wake()
+        if self._threads:
+            self._waker.wake()
         for thread in self._threads:
             while thread is not threading.current_thread() and thread.is_alive():
                 self._poke()
                 thread.join(0.2)
-        self._close()
-
-    def _close(self) -> None:
-        with self._lock:
-            if self.closed.is_set():
-                return
-            self.closed.set()
-        if self.traffic is not None:
-            self.traffic.wire.shut()
+        if self._close() and self.traffic is not None:
             self._poller.selector.close()
-        elif self._listener is not None:
-            self._listener.close()
-        if self._udp is not None:
-            self._udp.close()
-        self._waker.close()
+            self._waker.close()
         for waiter in tuple(self._waiters):
             waiter.set()
 
@@ -169,14 +147,7 @@ class ThreadDriver(Driver):
         except OSError as error:
             log.debug("Peer %s: %s", self.me.id, error)
 
-    def crash(self) -> None:
-        """See `Driver`."""
-        text = traceback.format_exc()
-        with self._lock:
-            if self._crashed or self._halted:
-                return
-            self._crashed = True
-        log.error("Peer %s ends because of an error in it\n%s", self.me.id, text)
+    def _end(self, text: str) -> None:
         # Whoever crashed may be a thread that the end waits for, so the end comes from elsewhere.
         threading.Thread(target=self._end_loudly, args=(text,), name=f"crash-{self.me.id}", daemon=True).start()
 
@@ -205,7 +176,7 @@ class ThreadDriver(Driver):
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """See `Driver`."""
         try:
-            self.run(self._if_running, function, *args)
+            self.run(self.if_running, function, *args)
         except Exception:
             self.crash()
 
@@ -227,6 +198,8 @@ class ThreadDriver(Driver):
             self._poller.poll(timeout)
             traffic.feed_wire()
             due = wire.tick(time.monotonic())
+        if self.closed.is_set():
+            return
         traffic.feed_wire()
         while wire.busy and (left := self._flush_until - time.monotonic()) > 0:
             self._poller.poll(left)

@@ -206,9 +206,9 @@ class Traffic:
     def failed(self, number: int, failure: Failure) -> None:
         """The wire could not deliver a call, or lost the way of its answer."""
         if number >= FIRST_NUMBER:
-            self._driver.run(self._driver.hellos.failed, number, failure)
+            self._driver.run(self._driver.if_running, self._driver.hellos.failed, number, failure)
         else:
-            self._driver.run(self._node.call_failed, number, failure)
+            self._driver.run(self._driver.if_running, self._node.call_failed, number, failure)
 
     def awaits(self, number: int) -> bool:
         """Whether a call still waits for its answer."""
@@ -216,4 +216,4 @@ class Traffic:
 
     def lost(self, address: Address) -> None:
         """An outgoing connection is gone."""
-        self._driver.run(self._driver.watches.lost, address)
+        self._driver.run(self._driver.if_running, self._driver.watches.lost, address)
