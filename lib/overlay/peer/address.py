@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
-from overlay.core.codec import MAX_FRAME_BYTES, Codec
-from overlay.core.message import CALL, WIRE_VERSION, Contact, Envelope, Hello, Message, Welcome
 from overlay.errors import LocalError, OverlayError
 from overlay.ids import Key
-from overlay.live.addresses import PortTaken, connect, family_of, is_wildcard
-from overlay.live.frames import FrameReader, frame
+from overlay.live.addresses import PortTaken, family_of, is_wildcard
+from overlay.peer.visitor import Visitor
 
 MAX_ID = 255
 ASK_S = 1.0

@@ -28,6 +28,9 @@ from overlay.store.events import Received, Stored
 T = TypeVar("T")
 
 BASE_PORT = 12000
+END_S = 5.0
+"""How long `kill` waits for an end that is on its way already."""
+
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
 
 
@@ -68,6 +71,8 @@ class Peer:
         self._parts = PeerParts(ping_interval_s)
         self._open: dict[Outcome[Any], None] = {}
         self._guard = threading.Lock()
+        self._ending = threading.Lock()
+        """Taken once, by whoever ends the peer."""
         self._begun = False
         self._left: Outcome[None] | None = None
         self.closed = threading.Event()
@@ -186,16 +191,22 @@ class Peer:
         with contextlib.suppress(Indefinite):
             self._driver.call(self._parts.leave, lambda: self._driver.outside(handed_over.resolve, None))
             handed_over.wait(timeout_s)
-        try:
-            self._driver.stop()
-        finally:
-            self._end()
-            left.resolve(None)
+        self._halt(self._driver.stop)
+        left.resolve(None)
 
     def kill(self) -> None:
         """End at once; nobody is told."""
-        self._driver.kill()
-        self._end()
+        self._halt(self._driver.kill)
+
+    def _halt(self, how: Callable[[], None]) -> None:
+        if not self._ending.acquire(blocking=False):
+            # Bounded, for the one who ends it may be waiting for this very thread.
+            self.closed.wait(END_S)
+            return
+        try:
+            how()
+        finally:
+            self._end()
 
     def _crashed(self, text: str) -> None:
         self._end()
