@@ -38,6 +38,11 @@ class SimPeer:
     def successors(self) -> tuple[int, int]:
         return self.parts.chord.names()
 
+    def knows(self, other: SimPeer) -> bool:
+        """Whether it has heard of this life of another."""
+        chord = self.parts.chord
+        return other.contact in (*chord.known(), *chord.lost.contacts(), *chord.shown)
+
     def told(self, kind: type[msgspec.Struct]) -> list[msgspec.Struct]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
@@ -121,9 +126,21 @@ class SimRing:
             self.sim.stop(peer.contact)
         left.resolve(None)
 
-    def wrong(self) -> list[str]:
-        """What is not as it should be, a sentence each."""
-        line = [peer.contact for peer in self.live()]
+    def components(self) -> list[list[SimPeer]]:
+        """The members that know of each other, directly or through others, as they are or as lost; each in ring order."""
+        groups: list[list[SimPeer]] = []
+        for peer in self.live():
+            linked = [g for g in groups if any(peer.knows(other) or other.knows(peer) for other in g)]
+            groups = [g for g in groups if g not in linked]
+            groups.append(sorted([peer, *(other for g in linked for other in g)], key=lambda p: p.id))
+        return groups
+
+    def wrong(self, components: list[list[SimPeer]] | None = None) -> list[str]:
+        """What is not as it should be, a sentence each; of one ring, or of several that know nothing of each other."""
+        groups = components if components is not None else [self.live()]
+        return [complaint for group in groups for complaint in self._wrong([peer.contact for peer in group])]
+
+    def _wrong(self, line: list[Contact]) -> list[str]:
         complaints = []
         for index, contact in enumerate(line):
             chord = self.peers[contact.id].parts.chord
@@ -144,6 +161,6 @@ class SimRing:
         """Whether every member's two successors and first predecessor are the ring's."""
         return not self.wrong()
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 60.0, components: list[list[SimPeer]] | None = None) -> None:
         """Run until the ring is right."""
-        self.sim.run_until(self.is_right, timeout_s)
+        self.sim.run_until(lambda: not self.wrong(components), timeout_s)

@@ -42,6 +42,7 @@ class RingRun:
         self.apart_until = -1.0
         """Until then nobody can be blamed for taking the living for dead."""
         self.returned: set[int] = set()
+        self.rings: list[list[SimPeer]] = []
         self.complaints: list[str] = []
         self._names = self.rng.sample(range(10000), 100)
         self._files = {f"{name:04}.pdf": 100 + name for name in self._names}
@@ -62,14 +63,20 @@ class RingRun:
             self._act()
             self._check()
         self._heal()
+        # Whose every common acquaintance died while they were apart cannot find each other; each must be right for itself.
+        self.rings = self.ring.components()
         try:
-            self.ring.settle(HEAL_S)
-            sim.run_for(5)
-            sim.run_until(lambda: self.ring.is_right() and not self.misplaced(), HEAL_S)
+            sim.run_until(self._is_over, HEAL_S)
         except OverlayError as error:
-            raise Wrong(f"{error}: {'; '.join(self.ring.wrong() + self.misplaced())}") from None
+            raise Wrong(f"{error}: {'; '.join(self.ring.wrong(self.rings) + self.misplaced())}") from None
         self._check()
         self._ask_for_all()
+
+    def _is_over(self) -> bool:
+        """Whether all is as it must be, and those who were leaving have left."""
+        self.rings = _merged(self.rings, self.ring.components())
+        busy = any(peer.parts.chord.leaving for peer in self.ring.live())
+        return not busy and not self.ring.wrong(self.rings) and not self.misplaced()
 
     def _act(self) -> None:
         actions = {
@@ -120,7 +127,8 @@ class RingRun:
     def _left(self, peer: SimPeer) -> None:
         """A leaver that nobody could be reached by takes its records with it; else it must have given them away."""
         names = [name for name in peer.records.records if not self._holders(name)]
-        if self.ring.sim.now < self.apart_until or len(self.ring.live()) == 0:
+        staying = [other for other in self.ring.live() if not other.parts.chord.leaving]
+        if self.ring.sim.now < self.apart_until or not staying:
             self.excused.update(names)
         elif names:
             self.complaints.append(f"{peer.id} left with {names}")
@@ -214,23 +222,29 @@ class RingRun:
                 self.complaints.append(f"{peer.id} took {event.peer} for dead, which lives")
 
     def _holders(self, name: str) -> list[SimPeer]:
-        return [p for p in self.ring.peers.values() if p.contact in self.ring.sim.nodes and name in p.records.records]
+        return [p for p in self.ring.peers.values() if not p.gone and name in p.records.records]
 
     def misplaced(self) -> list[str]:
         """Acknowledged records that are not where they belong, a sentence each."""
-        line = self.ring.live()
         said = []
-        for name in self.stored.keys() - self.excused:
+        for name in sorted(self.stored.keys() - self.excused):
             key = key_of_name(name)
-            keeper = min(line, key=lambda peer: distance(key, peer.id, 8))
-            holders = [peer.id for peer in self._holders(name)]
-            if holders != [keeper.id]:
-                said.append(f"record {name} (key {key}) is at {holders}, not at {keeper.id}")
-        return sorted(said)
+            holders = self._holders(name)
+            if not holders:
+                said.append(f"record {name} (key {key}) is lost")
+            for ring in self.rings:
+                right = min(ring, key=lambda peer: distance(key, peer.id, 8), default=None)
+                wrong = [peer.id for peer in holders if peer in ring and peer is not right]
+                if wrong and right is not None:
+                    said.append(f"record {name} (key {key}) is at {wrong}, not at {right.id}")
+        return said
 
     def _ask_for_all(self) -> None:
         for name in sorted(self.stored.keys() - self.excused):
-            asker = self.rng.choice(self.ring.live())
+            # A departure that began before may only now come to its end, and somebody may still have come in.
+            self.ring.sim.run_until(self._is_over, HEAL_S)
+            holders = self._holders(name)
+            asker = self.rng.choice(next(ring for ring in self.rings if any(peer in ring for peer in holders)))
             received = self.ring.sim.run_until(asker.records.request(name), 30)
             if received is None or received.size != self.stored[name]:
                 raise Wrong(f"record {name} came as {received}")
@@ -238,6 +252,17 @@ class RingRun:
     def _check(self) -> None:
         if self.complaints:
             raise Wrong("; ".join(self.complaints[:5]))
+
+
+def _merged(before: list[list[SimPeer]], now: list[list[SimPeer]]) -> list[list[SimPeer]]:
+    """The groups of now, joined where a group of before holds members of several: those must have found each other."""
+    groups = [list(group) for group in now]
+    for link in before:
+        touched = [group for group in groups if any(peer in group for peer in link)]
+        if len(touched) > 1:
+            groups = [group for group in groups if group not in touched]
+            groups.append(sorted((peer for group in touched for peer in group), key=lambda peer: peer.id))
+    return groups
 
 
 def _ignore(_: object) -> None:

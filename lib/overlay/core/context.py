@@ -186,6 +186,7 @@ class Context:
     ) -> Transfer:
         """Pull the bytes [start, end) of a body from `peer` into this node's blob store.
 
+        While another transfer fetches some of these bytes, this one waits for it.
         What has come before a cut stays and is not asked for again. A whole body is checked against its
         hash and is on disk before `on_done`; wrong bytes are REFUSED, a lack of space here is LOCAL.
         """

@@ -231,7 +231,8 @@ class Admission(Protocol):
     def depart(self, then: Callable[[], None]) -> None:
         """Tell everybody who points to us; `then` when they know, or do not answer."""
         chord = self.chord
-        if not chord.member or not chord.shown:
+        if not chord.member or not any(contact.boot for contact in chord.shown):
+            # Nobody was ever heard from here, so nobody has to know.
             chord.leave()
             self.ctx.after(0, self._departed, then)
         elif chord.before is None:

@@ -151,7 +151,7 @@ class RingRouter(Protocol):
             self._seen[key] = None
             if len(self._seen) > self.config.remembered:
                 del self._seen[next(iter(self._seen))]
-            self._go_on(forward, None, _give_up)
+            self._go_on(forward, None, lambda why: self._answer(forward, b"", why))
         return None
 
     def _go_on(self, forward: Forward, hint: Contact | None, failed: Callable[[str], None]) -> None:
@@ -257,7 +257,3 @@ class RingRouter(Protocol):
 
 def _taken(_: object) -> None:
     """A hop, or the origin, has it now."""
-
-
-def _give_up(why: str) -> None:
-    """The origin sends it again when no answer comes."""

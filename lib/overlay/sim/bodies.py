@@ -79,10 +79,12 @@ class Fetch:
 
     def _begin(self) -> None:
         start, end, size = self.start, self.end, self.transfer.ref.size
+        if self.over:
+            return
         if not 0 <= start <= end <= size:
             self._fail(Failure(Reason.LOCAL, f"no bytes {start} to {end} in {size}"))
         elif not self.partial.claim(start, end):
-            self._fail(Failure(Reason.LOCAL, "this body is being fetched already"))
+            self.machine.later(LOOK_S, self._begin)
         else:
             self.claimed = True
             draw = self.machine.world.network.draw

@@ -8,6 +8,7 @@ that is another's to keep offers it to the key's root, and forgets its own once 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -74,6 +75,13 @@ class Record(msgspec.Struct):
     """Grows whenever somebody relies on our copy; a move begun before then does not take it away from us."""
 
 
+class Fetching(NamedTuple):
+    """A record on its way to somebody who asked for it."""
+
+    transfer: Transfer
+    outcome: Pending[Received]
+
+
 class RecordsView(msgspec.Struct, frozen=True):
     """What is here, and what is coming."""
 
@@ -108,7 +116,7 @@ class Records(Protocol):
         self._intake: Intake
         self._left: Pending[None] | None = None
         self._alone_after = 0.0
-        self._fetching: dict[str, tuple[Transfer, int]] = {}
+        self._fetching: dict[str, Fetching] = {}
         self._moving: set[str] = set()
         self._looking = False
 
@@ -121,7 +129,7 @@ class Records(Protocol):
         self.look()
 
     def view(self) -> RecordsView:
-        moving = [(name, transfer.done_bytes, size) for name, (transfer, size) in self._fetching.items()]
+        moving = [(name, one.transfer.done_bytes, one.transfer.ref.size) for name, one in self._fetching.items()]
         for name, copy in self._intake.copies.items():
             if copy.transfer is not None:
                 moving.append((name, copy.transfer.done_bytes, copy.ref.size))
@@ -278,7 +286,7 @@ class Records(Protocol):
         Resolved when nothing is left here, or nobody to give it to, or after GIVE_UP_S.
         """
         if self._left is None:
-            self._left = left = Pending()
+            self._left = left = Pending[None]()
             self._alone_after = self.ctx.now + (ALONE_S if self.router.neighbor_set() else 0)
             self.ctx.after(GIVE_UP_S, _give_up, left)
             self.look()
@@ -289,13 +297,15 @@ class Records(Protocol):
     def request(self, name: str) -> Pending[Received]:
         """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
         _check(name)
+        if name in self._fetching:
+            return self._fetching[name].outcome
         outcome: Pending[Received] = Pending()
         self._ask(name, outcome, REQUESTS)
         return outcome
 
     def cancel(self, name: str | None = None) -> int:
         """Stop fetching a record that was requested, or all of them. How many."""
-        chosen = [transfer for known, (transfer, _) in self._fetching.items() if name in (None, known)]
+        chosen = [one.transfer for known, one in self._fetching.items() if name in (None, known)]
         for transfer in chosen:
             transfer.cancel()
         return len(chosen)
@@ -345,7 +355,7 @@ class Records(Protocol):
             self.ctx.notify(RequestFailed(name, str(error)))
             outcome.fail(error)
 
-        self._fetching[name] = self.ctx.fetch_blob(holder, ref, 0, ref.size, fetched, failed), ref.size
+        self._fetching[name] = Fetching(self.ctx.fetch_blob(holder, ref, 0, ref.size, fetched, failed), outcome)
 
     # The peer that is asked ----------------------------------------------------------------------------------
 
