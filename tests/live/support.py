@@ -125,7 +125,7 @@ class Talker(Protocol):
         self.ctx.watch(peer, down)
         return pending
 
-    def persist(self, *batch: Write) -> Pending[None]:
+    def persist(self, *batch: Write | Export) -> Pending[None]:
         pending: Pending[None] = Pending()
         self.ctx.persist(batch, *settle(pending))
         return pending
@@ -168,7 +168,7 @@ class Folder:
         entries = self.kept.setdefault(service, {})
         for step in batch:
             if isinstance(step, Export):
-                (self.path / step.name).write_bytes(self._path(step.blob).read_bytes())
+                (self.path / step.name).write_bytes((self.path / step.blob.sha256.hex()).read_bytes())
             elif step.entry is None:
                 entries.pop(step.key, None)
             else:
@@ -186,15 +186,13 @@ class Folder:
     def source(self, ref: BlobRef) -> Path | None:
         if ref in self.found:
             return self.found[ref]
-        return self._path(ref) if self._path(ref).exists() else None
+        path = self.path / ref.sha256.hex()
+        return path if path.exists() else None
 
     def partial(self, ref: BlobRef) -> FolderPartial:
         if self.full:
             raise LocalError("no room")
         return FolderPartial(self, ref)
-
-    def _path(self, ref: BlobRef) -> Path:
-        return self.path / ref.sha256.hex()
 
 
 class FolderPartial:
@@ -206,7 +204,8 @@ class FolderPartial:
                 raise LocalError("open already")
             folder.open.add(ref)
         self.folder, self.ref = folder, ref
-        self.path = folder.path / f"{ref.sha256.hex()}.part"
+        self.whole = folder.path / ref.sha256.hex()
+        self.path = self.whole if self.whole.exists() else self.whole.with_suffix(".part")
         self.file = self.path.open("ab", buffering=0)
         self.hash = hashlib.sha256(self.path.read_bytes())
         self.have = self.path.stat().st_size
@@ -224,7 +223,7 @@ class FolderPartial:
         if self.hash.digest() != self.ref.sha256:
             self.path.unlink()
             raise RemoteError("wrong bytes")
-        self.path.rename(self.folder._path(self.ref))
+        self.path.rename(self.whole)
 
     def close(self) -> None:
         self.file.close()

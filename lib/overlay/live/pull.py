@@ -85,9 +85,6 @@ class Pull:
 
     def _pull(self) -> None:
         blobs, transfer = self._driver.blobs, self.transfer
-        if blobs.source(transfer.ref) is not None:
-            transfer.done_bytes = self._end
-            return
         partial = blobs.partial(transfer.ref)
         try:
             transfer.done_bytes = partial.have
