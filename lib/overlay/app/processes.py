@@ -18,7 +18,8 @@ import overlay
 from overlay.app.fleet import Happening
 from overlay.app.terminal import Line
 from overlay.core.pending import Pending
-from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
+from overlay.errors import Indefinite, OverlayError, RemoteError
+from overlay.peer.visitor import Visitor
 
 VIEW_S = 0.5
 """How often a process is asked for its picture."""
@@ -36,7 +37,6 @@ class Moving(msgspec.Struct, frozen=True):
     """A transfer, as the process tells it."""
 
     name: str
-    peer: int
     done_bytes: int
     size: int
 
@@ -70,16 +70,17 @@ class ProcessPeer:
         keep: bool,
         on_event: Callable[[Any, Any], None],
         on_crash: Callable[[Any, str], None],
-        tell: Callable[[Happening], None],
+        on_happening: Callable[[Happening], None],
         observers: Any = (),
     ):
         self.id = id
         self.ready: Pending[None] = Pending()
+        self._address = host, base_port + id
         self._interval = ping_interval_s
         self._options = ["--host", host, "--base-port", str(base_port), "--files", files, "--json"]
         self._options += ["--keep"] if keep else []
         self._options += ["--bind", bind] if bind is not None else []
-        self._tell = tell
+        self._tell = on_happening
         self._on_crash = on_crash
         self._view = RemoteView(id)
         self._open: dict[tuple[str, str], list[Pending[Any]]] = {}
@@ -160,8 +161,16 @@ class ProcessPeer:
         return sum(name in (None, moving.name) for moving in self._view.transfers)
 
     def ring(self, timeout_s: float = 10.0) -> Pending[Any]:
-        """A process's ring is asked over the network, as `overlay ring` does."""
-        raise LocalError("with --processes say: overlay ring --at HOST:PORT")
+        """The ring as a visitor finds it who begins at this peer."""
+        pending: Pending[Any] = Pending()
+        threading.Thread(target=self._walk, args=(pending,), name=f"walk-{self.id}", daemon=True).start()
+        return pending
+
+    def _walk(self, pending: Pending[Any]) -> None:
+        try:
+            pending.resolve(Visitor().ring(*self._address))
+        except OverlayError as error:
+            pending.fail(error)
 
     def view(self) -> RemoteView:
         """The last picture."""

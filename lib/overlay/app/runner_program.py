@@ -32,7 +32,7 @@ class RunnerProgram:
         self.loop = Loop()
         self.counters = Counters()
         # A process tells its happenings as JSON; a peer in here has its messages counted.
-        more = {"tell": self.tell} if options.processes else {"observers": (self.counters,)}
+        more = {"on_happening": self.tell} if options.processes else {"observers": (self.counters,)}
         self.fleet = Fleet(options, make, self.tell, self.crashed, **more)
         self.strangers: dict[int, Row] = {}
         self.screen: Any = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 
-import msgspec
-
 from overlay.core.codec import Codec, DecodeError
 from overlay.core.message import (
     CALL,
@@ -23,7 +21,8 @@ from overlay.core.message import (
 from overlay.errors import Indefinite, RemoteError
 from overlay.ids import Key
 from overlay.live.frames import FrameReader, frame
-from overlay.ring.messages import Ask, Neighbors
+from overlay.peer.views import Neighbors
+from overlay.ring import messages
 
 READ_BYTES = 65536
 MAX_RING = 1024
@@ -33,23 +32,12 @@ STRANGER = 1 << 62
 """Identifiers of visitors begin here, where no peer of the ring can live."""
 
 
-class Visited(msgspec.Struct, frozen=True):
-    """A peer that was asked."""
-
-    contact: Contact
-    predecessors: tuple[Contact, ...]
-    """The nearest first."""
-    successors: tuple[Contact, ...]
-    """The nearest first; never the peer itself."""
-    leaving: bool = False
-
-
 class Visitor:
     """Walks a ring from outside."""
 
     def __init__(self, timeout_s: float = 3.0):
         self._timeout_s = timeout_s
-        self._codec = Codec((Ask, Neighbors))
+        self._codec = Codec((messages.Ask, messages.Neighbors))
         chance = random.SystemRandom()
         self._id = Key(STRANGER + chance.getrandbits(32))
         self._boot = chance.getrandbits(48) + 1
@@ -62,14 +50,14 @@ class Visitor:
             raise RemoteError(f"what answers at {host}:{port} is no peer")
         return answer.contact
 
-    def ask(self, peer: Contact) -> Visited:
+    def ask(self, peer: Contact) -> Neighbors:
         """How a peer sees the ring around it."""
-        answer = self._call(peer, "ring", Ask())
-        if not isinstance(answer, Neighbors):
+        answer = self._call(peer, "ring", messages.Ask())
+        if not isinstance(answer, messages.Neighbors):
             raise RemoteError(f"Peer {peer.id} did not say who its neighbors are")
-        return Visited(peer, answer.predecessors, answer.successors, answer.leaving)
+        return Neighbors(peer, answer.predecessors, answer.successors, answer.leaving)
 
-    def ring(self, host: str, port: int) -> tuple[Visited, ...]:
+    def ring(self, host: str, port: int) -> tuple[Neighbors, ...]:
         """The whole ring, by walking the successors from the peer at an address; one that does not answer is passed over."""
         start = self.ask(self.hello(host, port))
         found = {start.contact.id: start}
