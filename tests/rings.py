@@ -27,6 +27,7 @@ class SimPeer:
         self.records = Records(self.parts.router)
         self.parts.chord.on_change.append(self.records.look)
         self.events: list[msgspec.Struct] = []
+        self.quitting = False
         self.gone = False
         """Whether it left or was killed."""
 
@@ -111,6 +112,7 @@ class SimRing:
     def quit(self, number: int) -> Pending[None]:
         """A departure of its own will; the node stops when it is done."""
         peer = self.peers[number]
+        peer.quitting = True
         left: Pending[None] = Pending()
 
         def handed_over(_: object) -> None:
@@ -126,10 +128,12 @@ class SimRing:
             self.sim.stop(peer.contact)
         left.resolve(None)
 
-    def components(self) -> list[list[SimPeer]]:
+    def components(self, *, staying: bool = False) -> list[list[SimPeer]]:
         """The members that know of each other, directly or through others, as they are or as lost; each in ring order."""
         groups: list[list[SimPeer]] = []
         for peer in self.live():
+            if staying and peer.quitting:
+                continue
             linked = [g for g in groups if any(peer.knows(other) or other.knows(peer) for other in g)]
             groups = [g for g in groups if g not in linked]
             groups.append(sorted([peer, *(other for g in linked for other in g)], key=lambda p: p.id))

@@ -206,9 +206,7 @@ class RingRouter(Protocol):
     def _pass_on(self, forward: Forward, hops: list[Contact], repeats: int, failed: Callable[[str], None]) -> None:
         hop = hops[0]
         me = self.ctx.me.id
-        final = not forward.before and (
-            owns(me, forward.key, hop.id) or (forward.final and not between(hop.id, forward.key, me))
-        )
+        final = not forward.before and self._is_root_of(hop, forward)
         onward = msgspec.structs.replace(forward, final=final, path=(*forward.path, self.ctx.me.id))
 
         def silent(failure: Failure) -> None:
@@ -223,6 +221,15 @@ class RingRouter(Protocol):
                 failed(failure.detail or f"Peer {hop.id} {failure.reason.value}")
 
         self.ctx.call(hop, onward, _taken, silent, timeout_s=self.config.hop_s)
+
+    def _is_root_of(self, hop: Contact, forward: Forward) -> bool:
+        """Whether, as far as we know, the next hop is the key's root."""
+        me, key = self.ctx.me.id, forward.key
+        span = self.chord.range() if self.chord.leaving else None
+        if span is not None and hop == self.chord.first and owns(span[0], key, span[1]):
+            # What was ours is our successor's now that we leave.
+            return True
+        return owns(me, key, hop.id) or (forward.final and not between(hop.id, key, me))
 
     # The root ------------------------------------------------------------------------------------------------
 
