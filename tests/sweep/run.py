@@ -75,7 +75,7 @@ class RingRun:
 
     def _is_over(self) -> bool:
         """Whether all is as it must be, and those who were leaving have left."""
-        self.rings = _merged(self.rings, self.ring.components())
+        self.rings = _merged(self.rings, self.ring.components(staying=True))
         busy = any(peer.quitting for peer in self.ring.live())
         return not busy and not self.ring.wrong(self.rings) and not self.misplaced()
 

@@ -1,0 +1,95 @@
+"""`python -m tests.sweep --seeds 2000`: many seeds on all cores; a wrong one prints the command that replays it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, "lib")
+
+from tests.sweep.run import RingRun
+
+PROGRESS = Path(".sweep.json")
+"""Which seeds of an interrupted sweep are done."""
+
+
+def one(seed: int) -> tuple[int, str]:
+    """Run a seed: what was wrong, or nothing."""
+    try:
+        RingRun(seed).run()
+    except Exception as error:
+        return seed, f"{type(error).__name__}: {error}"
+    return seed, ""
+
+
+def replay(seed: int) -> int:
+    """Run one seed and show where it goes wrong."""
+    try:
+        RingRun(seed).run()
+    except Exception:
+        traceback.print_exc()
+        return 1
+    print(f"seed {seed} ends right")
+    return 0
+
+
+def _load(first: int, count: int) -> tuple[set[int], list[int]]:
+    if PROGRESS.exists():
+        state = json.loads(PROGRESS.read_text())
+        if state["of"] == [first, count]:
+            return set(state["done"]), state["wrong"]
+    return set(), []
+
+
+def sweep(first: int, count: int, jobs: int) -> int:
+    """Run many seeds; 1 if any was wrong, 130 if interrupted (the next sweep of the same seeds goes on from there)."""
+    done, wrong = _load(first, count)
+    todo = [seed for seed in range(first, first + count) if seed not in done]
+    if done:
+        print(f"going on: {len(done)} of {count} seeds are done already")
+    began = time.monotonic()
+    try:
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            for seed, complaint in pool.imap_unordered(one, todo, chunksize=4):
+                done.add(seed)
+                if complaint:
+                    wrong.append(seed)
+                    print(f"\nseed {seed}: {complaint}\n  replay it: python -m tests.sweep --seed {seed}")
+                if sys.stderr.isatty() or len(done) % 200 == 0:
+                    rate = max(1, len(done) - count + len(todo)) / (time.monotonic() - began)
+                    left = (count - len(done)) / rate
+                    end = "\r" if sys.stderr.isatty() else "\n"
+                    print(
+                        f"{len(done)}/{count} seeds, {len(wrong)} wrong, {left:.0f} s left ", end=end, file=sys.stderr
+                    )
+    except KeyboardInterrupt:
+        PROGRESS.write_text(json.dumps({"of": [first, count], "done": sorted(done), "wrong": wrong}))
+        print(f"\ninterrupted after {len(done)} of {count} seeds; the same command goes on from there")
+        return 130
+    PROGRESS.unlink(missing_ok=True)
+    print(f"{count} seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    """Read the arguments and sweep."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--seed", type=int, help="replay one seed and show what goes wrong")
+    arguments = parser.parse_args()
+    return (
+        replay(arguments.seed)
+        if arguments.seed is not None
+        else sweep(arguments.first, arguments.seeds, arguments.jobs)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
