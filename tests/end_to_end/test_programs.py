@@ -89,13 +89,15 @@ def test_without_any_input_it_runs_until_a_signal(start: Start) -> None:
 
 def test_the_runner_reports(start: Start) -> None:
     base = free_base_port([2, 4, 5])
-    run = start(
-        f"--peers 2,4,5 --interval 0.5 -r --for 4 --base-port {base}", program="runner.py", stdin=subprocess.DEVNULL
-    )
-    assert run.ended() == 0
+    words = f"--peers 2,4,5 --interval 0.5 -r --base-port {base}"
+    run = start(words, program="runner.py", stdin=subprocess.DEVNULL)
+    run.line("Peer  2 -  4 >  5 > [ 2] >  4 >  5")
     assert run.lines[:4] == ["Launching nodes: ", "■ (Peer[2]->4->5)", "■ (Peer[4]->5->2)", "■ (Peer[5]->2->4)"]
-    assert run.lines.count("Peer  2 -  4 >  5 > [ 2] >  4 >  5") >= 1
-    assert not run.errors
+    run.signal(signal.SIGTERM)
+    assert run.ended() == 0
+    again = start(f"{words} --for 1", program="runner.py", stdin=subprocess.DEVNULL)
+    assert again.ended() == 0
+    assert not again.errors
 
 
 LECTURE = """\
