@@ -6,26 +6,30 @@ import contextlib
 import errno
 import random
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
 from overlay.core.codec import MAX_DATAGRAM_BYTES, MAX_FRAME_BYTES, Codec
+from overlay.core.context import Reason
 from overlay.core.message import CALL, ONE_WAY, REPLY, WIRE_VERSION, Command, Contact, Envelope, Message, Refused
+from overlay.core.storage import BlobRef
 from overlay.ids import Key
-from overlay.live import wire
+from overlay.live import connection, wire
 from overlay.live.frames import frame
+from overlay.live.gate import BodyRequest
 from overlay.live.threads import ThreadDriver
 
 from tests.live.conftest import Make
-from tests.live.support import PATIENCE_S, Ask, Later, Ping, Pong, Tell
-from tests.live.test_threads import ask, hears, talk
+from tests.live.support import PATIENCE_S, Ask, Failed, Later, Ping, Pong, Tell
+from tests.live.test_threads import ask, hears, talk, why
 
 
 class Unknown(Command, frozen=True):
     """No peer speaks this."""
 
 
-CODEC = Codec([Ask, Tell, Ping, Pong, Unknown, Later])
+CODEC = Codec([BodyRequest, Ask, Tell, Ping, Pong, Unknown, Later])
 LIAR = Contact(Key(66), "127.0.0.1", 6666, 1)
 
 
@@ -169,3 +173,55 @@ def test_running_out_of_descriptors_is_survived(victim: ThreadDriver, monkeypatc
         sock.sendall(frame(forge(victim.me, Ask("in the end"), CALL, 1)))
         assert answer(sock).body == Tell("IN THE END")
     assert victim.drops["out of descriptors"] == 3
+
+
+def test_contacts_that_cannot_be_are_no_end_of_the_peer_that_believes_them(victim: ThreadDriver) -> None:
+    protocol = talk(victim)
+    for host, port in (
+        ("127.0.0.1", 0),
+        ("127.0.0.1", 99_999),
+        ("127.0.0.1", -5),
+        ("a.name", 1),
+        ("224.0.0.1", 7),
+        ("::1", 7),
+    ):
+        liar = Contact(Key(7), host, port, 1)
+        victim.run(protocol.ctx.send, liar, Tell(""))
+        victim.run(protocol.ctx.send, liar, Ping(1))
+        assert why(victim, liar, Ask("")).reason is Reason.UNREACHABLE
+        with pytest.raises(Failed) as caught:
+            victim.wait(victim.call(protocol.fetch, liar, BlobRef(bytes(32), 1))[1], PATIENCE_S)
+        assert caught.value.reason is Reason.UNREACHABLE
+    assert victim.drops["not sent: no address to reach"] == 6
+
+
+@pytest.mark.parametrize(
+    ("data", "named"), [(b"", "a stranger that said nothing"), (b"\0\0\0\5", "a frame that did not end")]
+)
+def test_who_does_not_go_on_is_closed(
+    make: Make, victim: ThreadDriver, monkeypatch: pytest.MonkeyPatch, data: bytes, named: str
+) -> None:
+    for module in (connection, wire):
+        monkeypatch.setattr(module, "FRAME_S", 0.2)
+    with dial(victim) as sock:
+        sock.sendall(frame(forge(victim.me, Tell("hello"))) + data if data else b"")
+        assert is_closed(sock)
+    assert victim.drops[named] == 1
+
+
+def test_who_asks_for_a_body_and_is_gone_hurts_nobody(victim: ThreadDriver) -> None:
+    for number in range(50):
+        with dial(victim) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall(frame(forge(victim.me, BodyRequest(BlobRef(bytes(32), 5), 0, 5), CALL, number)))
+
+
+def test_a_full_house_takes_the_place_of_the_quietest(victim: ThreadDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_INCOMING", 8)
+    monkeypatch.setattr(wire, "HELD_BACK", 2)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(dial(victim)) for _ in range(12)]
+        for number, sock in enumerate(socks):
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(frame(forge(victim.me, Tell(str(number)), counter=number + 1)))
+        assert is_closed(socks[0])

@@ -45,7 +45,7 @@ def hears(driver: ThreadDriver, count: int) -> list[Any]:
     return protocol.heard
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
 def test_calls_are_answered_over_tcp_and_udp_and_commands_keep_their_order(make: Make, host: str) -> None:
     one, two = make(1, host), make(2, host)
     assert ask(one, two.me, Ask("hello")) == Tell("HELLO")

@@ -28,6 +28,10 @@ class PortTaken(LocalError):
 @functools.lru_cache(4096)
 def family_of(host: str) -> socket.AddressFamily | None:
     """The family of a numeric address that one peer can have; None for names, groups and wildcards."""
+    _, scoped, scope = host.partition("%")
+    if scoped and not scope.isdecimal():
+        # A scope that is no number is looked up, in the end by a name server.
+        return None
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -35,6 +39,11 @@ def family_of(host: str) -> socket.AddressFamily | None:
     if address.is_multicast or address.is_unspecified or host == "255.255.255.255":
         return None
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def route_to(address: tuple[str, int]) -> socket.AddressFamily | None:
+    """The family to reach an address by; None when no peer can be there. Contacts inside messages are anybody's word."""
+    return family_of(address[0]) if 0 < address[1] < 65536 else None
 
 
 def is_wildcard(host: str) -> bool:
@@ -83,20 +92,32 @@ def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
 
 
 def connect(address: tuple[str, int], source: str, timeout_s: float) -> socket.socket:
-    """A blocking connection from `source` to a numeric address. OSError."""
-    family = family_of(address[0])
+    """A connection from `source` to a numeric address; with a timeout of 0 it is only begun. OSError."""
+    family = route_to(address)
     if family is None:
-        raise OSError(errno.EADDRNOTAVAIL, f"{address[0]} is not the numeric address of one machine")
+        raise OSError(errno.EADDRNOTAVAIL, f"{address[0]} port {address[1]} is not the numeric address of one machine")
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not is_wildcard(source):
             sock.bind((source, 0))
-        sock.connect(address)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if sock.getsockname() == sock.getpeername():
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        try:
+            sock.connect(address)
+            check_connected(sock)
+        except BlockingIOError:
+            pass
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def check_connected(sock: socket.socket) -> None:
+    """Whether a connection that was begun is there. OSError when it is not."""
+    failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    # A port nobody listens on can be picked as our own end: TCP then connects the socket to itself.
+    if not failure and sock.getsockname() == sock.getpeername():
+        failure = errno.ECONNREFUSED
+    if failure:
+        raise OSError(failure, os.strerror(failure))

@@ -88,6 +88,7 @@ class Driver:
         """The address of ours that is listened on and connected from."""
         self._on_event = on_event
         self._on_crash = on_crash
+        self.family = socket.AF_INET6 if ":" in self.source else socket.AF_INET
         self._listener: socket.socket | None = None
         self._udp: socket.socket | None = None
         self._lock = threading.Lock()

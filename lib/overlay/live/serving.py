@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overlay.core.message import REFUSAL, REPLY, Contact, Envelope, Message, Refused
+from overlay.errors import OverlayError
 from overlay.live.frames import frame
 from overlay.live.gate import BUSY, BodyFollows, BodyRequest
 from overlay.live.pull import LEAST_BYTES_PER_S, STALL_S
@@ -91,12 +92,16 @@ class Sender:
         self._waker: Waker | None = None
 
     def add(self, sending: Sending) -> None:
-        """Send it."""
+        """Send it; without a descriptor left for that, it is cut."""
         with self._lock:
-            self._new.append(sending)
             if self._waker is None:
-                self._waker = Waker()
+                try:
+                    self._waker = Waker()
+                except OSError:
+                    sending.close()
+                    return
                 threading.Thread(target=self._work, args=(self._waker,), name="overlay-sender", daemon=True).start()
+            self._new.append(sending)
             self._waker.wake()
 
     def _work(self, waker: Waker) -> None:
@@ -139,9 +144,8 @@ class Bodies:
         self._socks: dict[socket.socket, str] = {}
         self._counts: Counter[str] = Counter()
 
-    def serve(self, envelope: Envelope[Message], request: BodyRequest, sock: socket.socket) -> None:
+    def serve(self, envelope: Envelope[Message], request: BodyRequest, sock: socket.socket, host: str) -> None:
         """Answer a BodyRequest; the socket is ours. Called by the wire, so what blocks goes to the pool."""
-        host = sock.getpeername()[0] if sock.fileno() >= 0 else ""
         with self._lock:
             busy = len(self._socks) >= MAX_BODIES or self._counts[host] >= MAX_BODIES_PER_ADDRESS
             if not busy:
@@ -153,8 +157,11 @@ class Bodies:
             DISK.submit(lambda: self._begin(envelope.sender, envelope.number, request, sock))
 
     def _begin(self, asker: Contact, number: int, request: BodyRequest, sock: socket.socket) -> None:
-        path = self._driver.blobs.source(request.ref)
-        file = None if path is None else _open(path, request)
+        try:
+            path = self._driver.blobs.source(request.ref)
+            file = None if path is None else _open(path, request)
+        except (OverlayError, OSError):
+            file = None
         if file is None:
             self._refuse(asker, number, "this body is not here", sock)
             self._ended(sock)

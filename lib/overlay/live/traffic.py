@@ -12,7 +12,7 @@ from overlay.core.context import Failure, Reason
 from overlay.core.message import CALL, REFUSAL, REPLY, Contact, Datagram, Envelope, Hello, Message, Refused
 from overlay.errors import LocalError
 from overlay.ids import Key
-from overlay.live.addresses import family_of
+from overlay.live.addresses import route_to
 from overlay.live.connection import Address, Connection
 from overlay.live.gate import BodyRequest, Gate, Unwelcome
 from overlay.live.watching import FIRST_NUMBER
@@ -93,8 +93,8 @@ class Traffic:
         elif kind == REFUSAL and question_bytes is not None and len(data) > question_bytes:
             # A refusal is of our making, not the protocol's, and must not multiply what a stranger sends.
             self._drop("a refusal longer than its question", peer)
-        elif family_of(peer.host) is None:
-            self._drop("not sent: no numeric address", peer)
+        elif route_to(peer.address) != self._driver.family:
+            self._drop("not sent: no address to reach", peer)
         else:
             self._datagrams.append((data, peer.address))
             if kind == CALL:
@@ -137,7 +137,7 @@ class Traffic:
             return False
         self.wire.proven(connection)
         if isinstance(envelope.body, BodyRequest):
-            self._driver.bodies.serve(envelope, envelope.body, self.wire.release(connection))
+            self._driver.bodies.serve(envelope, envelope.body, self.wire.release(connection), connection.address[0])
             return True
         self._driver.run(self._deliver, envelope, connection)
         return True

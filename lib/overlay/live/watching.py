@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from overlay.core.codec import is_sound
 from overlay.core.context import Failure, OnFailed, Reason, Timer
 from overlay.core.message import Contact, Message, Refused, Welcome
+from overlay.live.addresses import route_to
 
 if TYPE_CHECKING:
     from overlay.live.driver import Driver
@@ -48,7 +50,7 @@ class Hellos:
         """A Welcome, or a refusal. False when nobody waits for it."""
         if number not in self._open:
             return False
-        if isinstance(message, Welcome):
+        if isinstance(message, Welcome) and is_sound(message.contact) and route_to(message.contact.address):
             on_contact, _, timer = self._open.pop(number)
             timer.cancel()
             on_contact(message.contact)

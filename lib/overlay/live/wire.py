@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol as Interface
 
 from overlay.core.context import Failure, Reason
-from overlay.live.addresses import family_of, is_wildcard
+from overlay.live.addresses import check_connected, connect
 from overlay.live.connection import FRAME_S, MAX_QUEUE_BYTES, READ_BYTES, STALL_S, Address, Connection, prepare
 from overlay.live.frames import frame
 
@@ -27,7 +26,6 @@ BACK_OFF_S = 0.2
 """How long nothing is accepted after the machine ran out of descriptors."""
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
 class Poller(Interface):
@@ -68,7 +66,6 @@ class Wire:
         self._listener = listener
         self._clock = clock
         self._source = listener.getsockname()[0]
-        self._family = listener.family
         self._incoming: dict[Connection, None] = {}
         self._outgoing: dict[Address, Connection] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -123,28 +120,15 @@ class Wire:
         return any(connection.out for connection in (*self._incoming, *self._outgoing.values()))
 
     def _connect(self, address: Address, number: int) -> Connection | None:
-        family = family_of(address[0])
-        if family != self._family:
-            self._unreachable(number, Reason.UNREACHABLE, f"{address[0]} is not an address this peer can connect to")
-            return None
         if len(self._outgoing) >= MAX_OUTGOING and not self._evict():
             self._unreachable(number, Reason.OVERLOADED, "too many connections are open")
             return None
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            self._unreachable(number, Reason.OVERLOADED, f"no socket: {error.strerror}")
-            return None
-        try:
+            sock = connect(address, self._source, 0)
             prepare(sock)
-            if not is_wildcard(self._source):
-                sock.bind((self._source, 0))
-            result = sock.connect_ex(address)
         except OSError as error:
-            result = error.errno or errno.EIO
-        if result not in UNDER_WAY:
-            sock.close()
-            self._unreachable(number, Reason.UNREACHABLE, os.strerror(result))
+            reason = Reason.OVERLOADED if error.errno in NO_DESCRIPTORS else Reason.UNREACHABLE
+            self._unreachable(number, reason, error.strerror or "cannot be reached")
             self._above.lost(address)
             return None
         connection = Connection(sock, address, self._clock(), outgoing=True)
@@ -204,15 +188,18 @@ class Wire:
         same = [c for c in strangers if c.address[0] == host]
         if len(same) >= MAX_STRANGERS_PER_ADDRESS:
             return self._turn_out(same)
-        if len(self._incoming) >= MAX_INCOMING - (0 if host in self._known else HELD_BACK):
-            return self._turn_out(strangers)
-        return True
+        if len(self._incoming) < MAX_INCOMING - (0 if host in self._known else HELD_BACK):
+            return True
+        # A peer whose connection is taken from it opens another one when it has something to say.
+        quiet = sorted((c for c in self._incoming if c.proven and not c.owed), key=lambda c: c.used)
+        return self._turn_out(strangers) or (host in self._known and self._turn_out(quiet[:1]))
 
-    def _turn_out(self, strangers: list[Connection]) -> bool:
-        for stranger in strangers:
+    def _turn_out(self, candidates: list[Connection]) -> bool:
+        for stranger in candidates:
             # What it said may be here and not read yet.
+            was_proven = stranger.proven
             self._read(stranger)
-            if not stranger.proven:
+            if stranger.proven is was_proven:
                 self._above.count("too many connections")
                 self.close(stranger, "too many connections")
                 return True
@@ -265,7 +252,9 @@ class Wire:
             return
         try:
             if not connection.connected:
-                self._connected(connection)
+                check_connected(connection.sock)
+                connection.connected = True
+                connection.moved = connection.used = self._clock()
             connection.flush(self._clock())
         except OSError as error:
             self.close(connection, error.strerror or "reset")
@@ -274,16 +263,6 @@ class Wire:
             self._rewatch(connection, write=bool(connection.out))
         if connection.out:
             self._due(connection.moved + STALL_S)
-
-    def _connected(self, connection: Connection) -> None:
-        failure = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failure:
-            raise OSError(failure, os.strerror(failure))
-        # A port nobody listens on can be picked as our own end: TCP then connects the socket to itself.
-        if connection.sock.getsockname() == connection.sock.getpeername():
-            raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        connection.connected = True
-        connection.moved = connection.used = self._clock()
 
     def _rewatch(self, connection: Connection, *, write: bool) -> None:
         connection.wants_write = write

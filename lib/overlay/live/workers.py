@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 IDLE_S = 2.0
 """A worker with nothing to do ends after so long."""
 
+log = logging.getLogger(__name__)
 Job = Callable[[], None]
 
 
@@ -43,7 +45,11 @@ class Workers:
                     self._threads -= 1
                     return
                 job = self._jobs.popleft()
-            job()
+            try:
+                job()
+            except Exception:
+                # Jobs tell their own peer what went wrong; the pool is everybody's and goes on.
+                log.exception("a job of %s failed", self._name)
             del job
 
 
@@ -78,7 +84,10 @@ class Lane:
                     self._changed.notify_all()
                     return
                 job = self._jobs.popleft()
-            job()
+            try:
+                job()
+            except Exception:
+                log.exception("a job failed")
 
 
 DISK = Workers("overlay-disk", 4)
