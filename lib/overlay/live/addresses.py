@@ -100,7 +100,7 @@ def connect(address: tuple[str, int], source: str, timeout_s: float) -> socket.s
     try:
         sock.settimeout(timeout_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not is_wildcard(source):
+        if family_of(source) == family:
             sock.bind((source, 0))
         try:
             sock.connect(address)

@@ -88,9 +88,11 @@ class Driver:
         """The address of ours that is listened on and connected from."""
         self._on_event = on_event
         self._on_crash = on_crash
-        self.family = socket.AF_INET6 if ":" in self.source else socket.AF_INET
         self._listener: socket.socket | None = None
         self._udp: socket.socket | None = None
+        self._senders: dict[socket.AddressFamily | None, socket.socket] = {}
+        """What datagrams leave by; that of the other family is made when a peer of that family is met."""
+        self._other_udp: socket.socket | None = None
         self._lock = threading.Lock()
         self._owner = 0
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -105,6 +107,7 @@ class Driver:
         self._listener, self._udp = open_pair(self.source, self.me.port)
         self.me = Contact(self.me.id, self.me.host, self._listener.getsockname()[1], self.me.boot)
         self.node.me = self.me
+        self._senders = {self._udp.family: self._udp}
 
     @property
     def gate(self) -> Gate:
@@ -178,6 +181,8 @@ class Driver:
             self._listener.close()
         if self._udp is not None:
             self._udp.close()
+        if self._other_udp is not None:
+            self._other_udp.close()
         return True
 
     def if_running(self, function: Callable[..., None], *args: Any) -> None:
@@ -188,14 +193,34 @@ class Driver:
     def _act(self, datagrams: list[tuple[bytes, Address]]) -> None:
         for data, address in datagrams:
             try:
-                assert self._udp is not None
-                self._udp.sendto(data, DONTWAIT, address)
+                self._udp_to(address).sendto(data, DONTWAIT, address)
             except OSError:
                 # A datagram may vanish; here is where this one did.
                 self.drops["not sent: UDP"] += 1
         if self.traffic is not None and self.traffic.has_frames:
             self._wake_wire()
         self._tell()
+
+    def _udp_to(self, address: Address) -> socket.socket:
+        """The socket to send from. Peers of the other family are sent to from another one, and answer to our own."""
+        assert self._udp is not None
+        family = family_of(address[0])
+        if family is None or family == self._udp.family:
+            return self._udp
+        if self._other_udp is None:
+            self._other_udp = socket.socket(family, socket.SOCK_DGRAM)
+        return self._other_udp
+
+    def _sender_to(self, address: Address) -> socket.socket:
+        family = family_of(address[0])
+        sender = self._senders.get(family)
+        if sender is None and family is not None:
+            with self._lock:
+                if self.closed.is_set():
+                    raise OSError("closed")
+                sender = self._senders.setdefault(family, socket.socket(family, socket.SOCK_DGRAM))
+        assert sender is not None, "the address was judged before"
+        return sender
 
     def _wake_wire(self) -> None:
         raise NotImplementedError

@@ -65,6 +65,9 @@ class PeerParts:
 
         def met(index: int, contact: Contact) -> None:
             found[index] = contact
+            begin()
+
+        def begin() -> None:
             if len(found) == len(places):
                 self._unmet.clear()
                 others = {c.id: c for _, c in sorted(found.items()) if c.id != self.ring.chord.ctx.me.id}
@@ -75,7 +78,8 @@ class PeerParts:
             if number is None:
                 greet(index, host, port)
             else:
-                met(index, Contact(number, host, port))
+                found[index] = Contact(number, host, port)
+        begin()
 
     def join(self, place: Place, timeout_s: float) -> Pending[None]:
         """Ask a peer of a ring to be let in."""

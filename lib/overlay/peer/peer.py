@@ -109,7 +109,7 @@ class Peer:
 
         LocalError when the port or the folder is taken; nothing is left running then.
         """
-        places = [self._plan.find(peer) for peer in dict.fromkeys((first, second))]
+        places = [self._plan.find(peer) for peer in dict.fromkeys((first, second)) if str(peer) != str(self.id)]
         self._begin()
         self._driver.call(self._parts.setup, places)
 

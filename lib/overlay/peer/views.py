@@ -47,11 +47,11 @@ def picture_of(ring: RingView, records: RecordsView, unmet: tuple[str, ...]) -> 
     me = int(ring.me.id)
     behind = [int(contact.id) for contact in ring.predecessors]
     ahead: list[int | None] = [int(contact.id) for contact in ring.shown]
-    if ring.member and not ahead:
-        behind = behind or [me]
-    ahead += [me, me] if ring.member else [None, None]
-    if len(ring.shown) == 1 and len(behind) == 1:
+    if ring.member and not ring.shown:
+        behind += [me, me]
+    elif len(ring.shown) == 1 and len(behind) == 1:
         behind.append(me)
+    ahead += [me, me] if ring.member else [None, None]
     return PeerView(
         me,
         behind[1] if len(behind) > 1 else None,
