@@ -41,6 +41,7 @@ def rows_picture(
     id_width = width_of(rows)
     row_width = 6 * id_width + 22
     columns = max(1, (width + len(GAP)) // (row_width + len(GAP)))
+    columns = min(columns, math.ceil(len(rows) / height))
     left_out = len(rows) - columns * height
     if left_out > 0:
         worth = lambda row: not (set(row.others) & set(dead) or any(id == row.id for id, _ in fresh))  # noqa: E731
