@@ -45,11 +45,14 @@ def hears(driver: ThreadDriver, count: int) -> list[Any]:
     return protocol.heard
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
-def test_calls_are_answered_over_tcp_and_udp_and_commands_keep_their_order(make: Make, host: str) -> None:
-    one, two = make(1, host), make(2, host)
+@pytest.mark.parametrize(
+    "hosts", [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.3"), ("::1", "::1"), ("::1", "127.0.0.1")]
+)
+def test_calls_are_answered_over_tcp_and_udp_and_commands_keep_their_order(make: Make, hosts: tuple[str, str]) -> None:
+    one, two = make(1, hosts[0]), make(2, hosts[1])
     assert ask(one, two.me, Ask("hello")) == Tell("HELLO")
     assert ask(one, two.me, Ping(7)) == Pong(7)
+    assert ask(two, one.me, Ping(7)) == Pong(7)
     for number in range(200):
         one.run(talk(one).ctx.send, two.me, Tell(str(number)))
     assert hears(two, 201) == [7, *map(str, range(200))]

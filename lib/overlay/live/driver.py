@@ -218,7 +218,8 @@ class Driver:
             with self._lock:
                 if self.closed.is_set():
                     raise OSError("closed")
-                sender = self._senders.setdefault(family, socket.socket(family, socket.SOCK_DGRAM))
+                sender = self._senders.get(family) or socket.socket(family, socket.SOCK_DGRAM)
+                self._senders[family] = sender
         assert sender is not None, "the address was judged before"
         return sender
 

@@ -93,7 +93,7 @@ class Traffic:
         elif kind == REFUSAL and question_bytes is not None and len(data) > question_bytes:
             # A refusal is of our making, not the protocol's, and must not multiply what a stranger sends.
             self._drop("a refusal longer than its question", peer)
-        elif route_to(peer.address) != self._driver.family:
+        elif route_to(peer.address) is None:
             self._drop("not sent: no address to reach", peer)
         else:
             self._datagrams.append((data, peer.address))
