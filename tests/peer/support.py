@@ -84,7 +84,9 @@ class House:
             self.peers[number].setup(*(numbers[(index + step) % len(numbers)] for step in (1, 2)))
         for number in numbers:
             assert self.peers[number].wait_ready(PATIENCE_S)
-        self.until(lambda: all(self.peers[number].view().second_predecessor is not None for number in numbers))
+        line = list(numbers)
+        places = {n: tuple(line[(i + step) % len(line)] for step in (-2, -1, 1, 2)) for i, n in enumerate(line)}
+        self.until(lambda: all(self.around(number) == places[number] for number in numbers))
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for it; every event is a reason to look again, and so is a while without any."""

@@ -56,8 +56,6 @@ def done(pending: Pending[Any]) -> Any:
 
 def test_the_example_ring_forms_takes_in_lets_go_and_heals(house: House) -> None:
     house.ring()
-    assert house.around(2) == (14, 19, 4, 5)
-    assert house.around(14) == (8, 9, 19, 2)
     house.hear(2, PingsSent((4, 5)), PingAnswered(4))
     house.hear(4, PingReceived(2))
     assert house.told(2) == [], "nothing changed"
