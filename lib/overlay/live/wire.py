@@ -163,7 +163,7 @@ class Wire:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in NO_DESCRIPTORS:
+                if error.errno in NO_DESCRIPTORS and not self._turn_out(self._strangers()):
                     self._back_off()
                     return
                 continue
@@ -184,7 +184,7 @@ class Wire:
 
     def _make_room(self, host: str) -> bool:
         """Whether one more may come from this host. A peer speaks at once, so silent strangers go, the oldest first."""
-        strangers = [c for c in self._incoming if not c.proven]
+        strangers = self._strangers()
         same = [c for c in strangers if c.address[0] == host]
         if len(same) >= MAX_STRANGERS_PER_ADDRESS:
             return self._turn_out(same)
@@ -193,6 +193,9 @@ class Wire:
         # A peer whose connection is taken from it opens another one when it has something to say.
         quiet = sorted((c for c in self._incoming if c.proven and not c.owed), key=lambda c: c.used)
         return self._turn_out(strangers) or (host in self._known and self._turn_out(quiet[:1]))
+
+    def _strangers(self) -> list[Connection]:
+        return [connection for connection in self._incoming if not connection.proven]
 
     def _turn_out(self, candidates: list[Connection]) -> bool:
         for stranger in candidates:
@@ -207,9 +210,6 @@ class Wire:
 
     def _back_off(self) -> None:
         self._above.count("out of descriptors")
-        stranger = next((connection for connection in self._incoming if not connection.proven), None)
-        if stranger is not None:
-            self.close(stranger, "out of descriptors")
         self._poller.forget(self._listener)
         self._accepts_at = self._clock() + BACK_OFF_S
         self._due(self._accepts_at)
