@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from overlay.app import loop as loops
 from overlay.app.arguments import peer_arguments, runner_arguments
-from overlay.app.peer_program import PeerProgram
+from overlay.app.peer_program import PeerProgram, hidden_kinds
 from overlay.app.runner_program import RunnerProgram
-from overlay.app.terminal import Output
+from overlay.app.terminal import HINT, PING, ROUTE, Output
 from overlay.errors import Indefinite
 from overlay.ring.events import PeerDied, PingReceived
 
@@ -223,6 +223,29 @@ def test_the_reporter_in_plain_lines_and_in_json() -> None:
     thing = json.loads(objects.out.getvalue().splitlines()[-1])
     assert (thing["v"], thing["event"], [row["id"] for row in thing["peers"]]) == (1, "Ring", [8, 9])
     assert thing["unmonitored"] == [2, 5, 19]
+
+
+def test_peers_of_other_processes_get_a_row_with_all() -> None:
+    run = runner("-r --all --peers 2,4")
+    run.type("")
+    for fake in FakePeer.made:
+        fake.ready.resolve(None)
+    run.do(run.program._ask_strangers)
+    stranger = SimpleNamespace(contact=contact(5), predecessors=(contact(4),), successors=(contact(2),))
+    FakePeer.made[0].pending["ring"].resolve((stranger,))
+    run.type("status")
+    run.program.loop.post(run.program.end)
+    run.ended()
+    assert "Peer  5 -  ? >  4 > [ 5] >  2 >  5\n" in run.out.getvalue()
+    assert "Unmonitored Peers (2): 8, 19\n" in run.out.getvalue()
+
+
+def test_routes_are_for_terminals_and_for_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overlay.app.peer_program.is_terminal", lambda stream: False)
+    hidden = {
+        words: hidden_kinds(peer_arguments(f"init 2 4 5 3 {words}".split())) for words in ("", "--verbose", "--quiet")
+    }
+    assert hidden == {"": {ROUTE}, "--verbose": set(), "--quiet": {PING, HINT, ROUTE}}
 
 
 def test_the_ring_command_prints_the_walked_ring() -> None:

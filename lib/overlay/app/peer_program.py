@@ -29,7 +29,7 @@ LEFT, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
     """What the options hide. Routes are for terminals, and for whoever asks."""
     hidden = {PING, HINT} if options.quiet else set()
-    if options.quiet or not (options.verbose or is_terminal(Output().out)):
+    if options.quiet or not (options.verbose or is_terminal(sys.stderr)):
         hidden.add(ROUTE)
     return frozenset(hidden)
 
