@@ -12,19 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, "lib")
 
-from tests.sweep.run import RingRun
+from tests.sweep.run import RingRun, one
 
 PROGRESS = Path(".sweep.json")
 """Which seeds of an interrupted sweep are done."""
-
-
-def one(seed: int) -> tuple[int, str]:
-    """Run a seed: what was wrong, or nothing."""
-    try:
-        RingRun(seed).run()
-    except Exception as error:
-        return seed, f"{type(error).__name__}: {error}"
-    return seed, ""
 
 
 def replay(seed: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import msgspec
-
 from overlay.core.pending import Pending
 from overlay.errors import OverlayError
 from overlay.ids import distance
@@ -13,6 +12,7 @@ from overlay.ring.events import PeerDied
 from overlay.sim import Faults
 from overlay.store.events import HandedOver, Stored
 from overlay.store.records import key_of_name
+
 from tests.rings import SimPeer, SimRing
 
 TROUBLE_S = 60.0
@@ -162,7 +162,7 @@ class RingRun:
     def _acknowledged(self, name: str, pending: Pending[Stored]) -> None:
         if pending.error is None:
             self.stored[name] = pending.result().size
-            if not self._holders(name):
+            if self._lost_by(pending.result().peer, name):
                 self.excused.add(name)
 
     def _request(self) -> None:
@@ -218,13 +218,19 @@ class RingRun:
             self.complaints.append(f"{peer.id} shows one that is gone: {[c.id for c in chord.shown]}")
 
     def _heard(self, peer: SimPeer, event: msgspec.Struct) -> None:
-        if isinstance(event, HandedOver) and not self._holders(event.name):
+        if isinstance(event, HandedOver) and self._lost_by(event.peer, event.name):
             # Its new keeper died while the word that the copy is durable was on its way.
             self.excused.add(event.name)
         if isinstance(event, PeerDied) and self.ring.sim.now > self.apart_until:
+            lives = not self.ring.peers[event.peer].gone
             # The death of an id that came back may be that of the life before.
-            if not self.ring.peers[event.peer].gone and event.peer not in self.returned:
+            if lives and event.peer not in self.returned:
                 self.complaints.append(f"{peer.id} took {event.peer} for dead, which lives")
+
+    def _lost_by(self, keeper: int, name: str) -> bool:
+        """Whether a record died with its keeper."""
+        peer = self.ring.peers[keeper]
+        return (peer.gone or keeper in self.returned) and not self._holders(name)
 
     def _holders(self, name: str) -> list[SimPeer]:
         return [p for p in self.ring.peers.values() if not p.gone and name in p.records.records]
@@ -272,3 +278,12 @@ def _merged(before: list[list[SimPeer]], now: list[list[SimPeer]]) -> list[list[
 
 def _ignore(_: object) -> None:
     """Not every wish must come true while things go wrong."""
+
+
+def one(seed: int) -> tuple[int, str]:
+    """Run a seed: what was wrong, or nothing."""
+    try:
+        RingRun(seed).run()
+    except Exception as error:
+        return seed, f"{type(error).__name__}: {error}"
+    return seed, ""

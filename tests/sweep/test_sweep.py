@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from overlay import ids
 from overlay.core.message import Contact, Done
-from overlay.ring import admission, chord, neighborhood, pings, routing
+from overlay.ring import admission, chord, neighborhood, routing
 from overlay.ring.chord import Chord
 from overlay.ring.pings import Pings
 from overlay.store.intake import Intake
 from overlay.store.messages import Durable
 from overlay.store.records import Records
+
 from tests.sweep.run import RingRun
 
 
