@@ -1,0 +1,15 @@
+"""A house of peers for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peer.support import House, houses
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    yield from houses(tmp_path)
