@@ -7,7 +7,10 @@ import copy
 import errno
 import os
 import random
+import resource
 import socket
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +25,9 @@ from overlay.ids import Key
 from overlay.live.frames import frame
 from overlay.live.gate import BodyFollows
 from overlay.peer import Peer
+from overlay.peer.visitor import Visitor
 from overlay.ring.messages import Admit, Ask, Depart, JoinRequest, Neighbors, Ping, Pong, SuccessorChange
+from overlay.store.events import StoreAccepted
 from overlay.store.messages import Fetched, Holding
 
 from tests.hostile.liar import LIAR, ONE_WAY, answer, ask, dial, envelope, forward, is_closed, packed
@@ -49,12 +54,12 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("size", [0, MAX_FRAME_BYTES + 1, 2**32 - 1])
-def test_row_1_a_length_that_cannot_be_costs_no_memory(victim: Peer, size: int) -> None:
+def test_row_1_a_length_that_cannot_be_costs_no_memory(victim: Peer) -> None:
     tracemalloc.start()
-    with dial(victim.contact) as sock:
-        sock.sendall(size.to_bytes(4) + bytes(1000))
-        assert is_closed(sock)
+    for size in (0, MAX_FRAME_BYTES + 1, 2**32 - 1):
+        with dial(victim.contact) as sock:
+            sock.sendall(size.to_bytes(4) + bytes(1000))
+            assert is_closed(sock)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 << 20
@@ -73,17 +78,68 @@ def test_row_2_frames_come_in_pieces_and_in_lumps(victim: Peer) -> None:
             assert len(file.read(int.from_bytes(file.read(4)))) > 0
 
 
-@pytest.mark.parametrize(
-    "name", ["../a", "/etc", "a\0bc", "x" * 4096, "CON", "٠١٥٩", "12\n4", "\x1b[2J", "123", "12345"]
-)
-def test_row_5_names_from_the_wire_touch_nothing(house: House, victim: Peer, name: str) -> None:
+def test_row_3_strangers_that_dribble_do_not_hold_up_a_request(house: House, victim: Peer) -> None:
+    count = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 300)
+    with contextlib.ExitStack() as stack:
+        strangers = []
+        for number in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(victim.contact.address)
+            strangers.append(sock)
+            with contextlib.suppress(OSError):
+                # A header that promises much, and then a byte at a time.
+                strangers[number // 2].send(b"\0" if number % 2 else b"\0\0\1\0")
+            if number % (count // 5) == 0:
+                done(house.peers[14].request("0004"))
+        done(house.peers[14].request("0004"))
+        assert house.around(4) == (8, 14, 8, 14)
+
+
+CHILD = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from overlay.peer import Peer
+with Peer(4, base_port=0, files=sys.argv[1]) as peer:
+    peer.setup(4, 4)
+    print(peer.port, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_row_4_a_peer_with_64_descriptors_refuses_and_recovers(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": "lib"}) as child:
+        try:
+            assert child.stdout is not None
+            address = "127.0.0.1", int(child.stdout.readline())
+            with contextlib.ExitStack() as stack:
+                for _ in range(600):
+                    sock = stack.enter_context(socket.socket())
+                    sock.setblocking(False)
+                    sock.connect_ex(address)
+                assert child.poll() is None
+            assert Visitor(PATIENCE_S).hello(*address).id == 4
+            assert child.stdin is not None
+            child.stdin.close()
+            assert child.wait(PATIENCE_S) == 0
+        finally:
+            child.kill()
+
+
+NAMES = ("../a", "/etc", "a\0bc", "x" * 4096, "CON", "٠١٥٩", "12\n4", "0159\n", "\x1b[2J", "123", "12345")
+
+
+def test_row_5_names_from_the_wire_touch_nothing(house: House, victim: Peer) -> None:
     before = tree(house.root)
     holder = [66, "127.0.0.1", 9, 1]
-    for payload in (packed("Request", name), packed("Store", name, [bytes(32), 10], holder)):
-        assert isinstance(ask(victim.contact, "route", forward(4, "records", payload)), Done | Refused)
-    with pytest.raises(LocalError):
-        victim.store(name)
+    for name in NAMES:
+        for payload in (packed("Request", name), packed("Store", name, [bytes(32), 10], holder)):
+            assert isinstance(ask(victim.contact, "route", forward(4, "records", payload)), Done | Refused)
+        with pytest.raises(LocalError):
+            victim.store(name)
     assert tree(house.root) == before
+    assert house.told(4)[-1] == StoreAccepted("0004")
 
 
 def test_row_6_a_body_nobody_asked_for_changes_nothing(house: House, victim: Peer) -> None:
@@ -113,11 +169,17 @@ def test_row_7_forged_news_moves_no_pointer(house: House, victim: Peer) -> None:
         ("join", Admit(0, (LIAR,), (LIAR,)), LIAR),
         ("join", JoinRequest(Contact(Key(6), "127.0.0.1", 9, 1), 7), LIAR),
     ]
+    answers = []
     for turn, (service, lie, sender) in enumerate(lies):
         # In the window of what the honest sender has yet to send: it is no replay, and hardly in the sender's way.
         honest = house.peers.get(int(sender.id))
         counter = 0 if honest is None else next(copy.copy(honest._driver.gate._counter)) + 40 + turn
-        ask(victim.contact, service, lie, sender, counter)
+        answers.append(ask(victim.contact, service, lie, sender, counter))
+    assert answers[0] == answers[1] == Refused("Peer 8 says it does not leave")
+    assert answers[2] == Refused("Peer 14 says it does not leave")
+    assert answers[3:5] == [Done(), Done()]
+    assert isinstance(answers[5], Refused)
+    assert isinstance(answers[6], Refused)
     assert {number: house.around(number) for number in house.peers} == before
     assert [event for event in house.told(4) if "Departure" in type(event).__name__] == []
 
