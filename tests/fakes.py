@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+
 from overlay.core.context import Context, Failure, OnFailed, Reason, Timer, Transfer
 from overlay.core.message import Contact, Message
 from overlay.core.node import Node

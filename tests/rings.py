@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer

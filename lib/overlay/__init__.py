@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overlay.peer import Peer
+    from overlay.peer.aio import AsyncPeer
 
 __version__ = "0.1.0"
-__all__ = ["Peer", "__version__"]
+__all__ = ["AsyncPeer", "Peer", "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> object:
         from overlay.peer import Peer
 
         return Peer
+    if name == "AsyncPeer":
+        from overlay.peer.aio import AsyncPeer
+
+        return AsyncPeer
     raise AttributeError(f"module 'overlay' has no attribute {name!r}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
+
 from overlay.core.pending import Pending
 from overlay.errors import LocalError
 

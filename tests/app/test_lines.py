@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from overlay.app import jsonlines, reporter
 from overlay.app.narrator import _TABLE, narrate
 from overlay.app.reporter import Row
@@ -19,7 +20,6 @@ from overlay.ring import events as ring
 from overlay.ring import messages as ring_messages
 from overlay.store import events as store
 from overlay.store import messages as store_messages
-
 from tests.fakes import contact
 
 REF = BlobRef(bytes(32), 5)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from overlay.app import loop as loops
 from overlay.app.arguments import peer_arguments, runner_arguments
 from overlay.app.peer_program import PeerProgram, hidden_kinds
@@ -17,7 +18,6 @@ from overlay.app.runner_program import RunnerProgram
 from overlay.app.terminal import HINT, PING, ROUTE, Output
 from overlay.errors import Indefinite
 from overlay.ring.events import PeerDied, PingReceived
-
 from tests.app.fakes import FakePeer
 from tests.fakes import contact
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
 from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS
 from overlay.app.picture import HOP_S, STAYS_S, Changes, Lines, ring_picture, rows_picture, travelled
 from overlay.app.progress import Progress, duration
 from overlay.app.prompt import Words
 from overlay.app.reporter import Row
-from prompt_toolkit.completion import CompleteEvent
-from prompt_toolkit.document import Document
 
 IDS = (2, 4, 5, 8, 9, 14, 19)
 

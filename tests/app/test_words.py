@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from overlay.app import arguments, script
 from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.fleet import summary

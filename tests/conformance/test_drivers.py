@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from overlay.core.context import Reason
 from overlay.core.message import REPLY, Command, Contact
 from overlay.core.pending import Pending
 from overlay.core.storage import BlobRef, Entry, Export, Write
 from overlay.ids import Key
-
 from tests.conformance.worlds import AsyncioWorld, Peer, SimulatedWorld, ThreadsWorld, World
 from tests.live.support import Ask, Failed, Later, Ping, Pong, Tell
 

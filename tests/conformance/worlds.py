@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from overlay.core.message import Contact
 from overlay.core.node import Node
 from overlay.core.pending import Pending
@@ -19,7 +20,6 @@ from overlay.live.aio import AsyncioDriver
 from overlay.live.driver import Driver
 from overlay.live.threads import ThreadDriver
 from overlay.sim import Simulation
-
 from tests.live.support import PATIENCE_S, Folder, Talker
 
 T = TypeVar("T")

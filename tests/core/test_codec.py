@@ -7,6 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from overlay.core.codec import MAX_FRAME_BYTES, Codec, DecodeError, pack, unpack
 from overlay.core.message import CALL, WIRE_VERSION, Command, Contact, Datagram, Envelope, Hello, Message
 from overlay.errors import LocalError

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from overlay.ids import between, digits, distance, key_of, owns
 
 points = st.integers(0, 255)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from overlay.app.program import main as overlay_main
 
+from overlay.app.program import main as overlay_main
 from tests.end_to_end.processes import EXAMPLE, ROOT, Program, Ring
 
 GOLDEN = ROOT / "tests" / "golden"

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+
 from overlay.core.codec import Codec, pack
 from overlay.core.message import CALL, ONE_WAY, WIRE_VERSION, Contact, Envelope, Message
 from overlay.core.protocol import Protocol
@@ -16,7 +17,6 @@ from overlay.live.frames import frame
 from overlay.live.gate import BodyFollows, BodyRequest
 from overlay.peer.parts import PeerParts
 from overlay.ring.messages import Forward
-
 from tests.peer.support import PATIENCE_S
 
 _counter = itertools.count(1)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from overlay.core.codec import MAX_FRAME_BYTES
 from overlay.core.message import Contact, Done, Hello, Refused, Welcome
 from overlay.core.storage import BlobRef
@@ -29,7 +30,6 @@ from overlay.peer.visitor import Visitor
 from overlay.ring.messages import Admit, Ask, Depart, JoinRequest, Neighbors, Ping, Pong, SuccessorChange
 from overlay.store.events import StoreAccepted
 from overlay.store.messages import Fetched, Holding
-
 from tests.hostile.liar import LIAR, ONE_WAY, answer, ask, dial, envelope, forward, is_closed, packed
 from tests.peer.support import PATIENCE_S, House
 from tests.peer.test_peer import done

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from overlay.live.threads import ThreadDriver
 
+from overlay.live.threads import ThreadDriver
 from tests.live.support import Folder, Talker, contact
 
 Make = Callable[..., ThreadDriver]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from overlay.core.codec import Codec
 from overlay.core.context import Reason, Transfer
 from overlay.core.message import CALL, REPLY, WIRE_VERSION, Contact, Envelope
@@ -20,7 +21,6 @@ from overlay.live import pull
 from overlay.live.frames import frame
 from overlay.live.gate import BodyFollows, BodyRequest
 from overlay.live.threads import ThreadDriver
-
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Failed, Folder
 from tests.live.test_threads import talk

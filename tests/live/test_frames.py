@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from overlay.core.codec import MAX_FRAME_BYTES
 from overlay.live.frames import FrameReader, frame
 from overlay.live.replay import MAX_SENDERS, ReplayGuard

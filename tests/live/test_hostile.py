@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+
 from overlay.core.codec import MAX_DATAGRAM_BYTES, MAX_FRAME_BYTES, Codec
 from overlay.core.context import Reason
 from overlay.core.message import CALL, ONE_WAY, REPLY, WIRE_VERSION, Command, Contact, Envelope, Message, Refused
@@ -19,7 +20,6 @@ from overlay.live import connection, wire
 from overlay.live.frames import frame
 from overlay.live.gate import BodyRequest
 from overlay.live.threads import ThreadDriver
-
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Ask, Failed, Later, Ping, Pong, Tell
 from tests.live.test_threads import ask, hears, talk, why

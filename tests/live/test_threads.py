@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from overlay.core.context import Reason
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
@@ -17,7 +18,6 @@ from overlay.errors import Indefinite, LocalError
 from overlay.ids import Key
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
-
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Ask, Failed, Folder, Later, Ping, Pong, Talker, Tell, contact
 

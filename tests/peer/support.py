@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from overlay.peer import Peer
 from overlay.ring.events import Event, Forwarded, PingAnswered, PingReceived, PingsSent
 

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.peer import Outcome, Peer
@@ -41,7 +42,6 @@ from overlay.store.events import (
     StorePlaced,
     TookOver,
 )
-
 from tests.peer.support import PATIENCE_S, House, threads_of
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from overlay.core.context import Reason
 from overlay.core.storage import BlobRef, Entry, Export, Write
 from overlay.errors import OverlayError
 from overlay.sim import Faults, Network
 from overlay.sim.disk import Body
-
 from tests.sim.toys import A, B, C, Toy, toys
 
 RATE = 1e6

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmarks.simulator import simulated
 from overlay.core.message import Contact, Message
 from overlay.core.protocol import Protocol, on
 from overlay.core.trace import JsonTrace, Observer
 from overlay.errors import LocalError
 from overlay.sim import Faults, Network, Simulation
 from overlay.sim.agenda import Agenda
-
-from benchmarks.simulator import simulated
 from tests.fakes import contact
 from tests.sim.toys import A, B, Note, Order, toys
 

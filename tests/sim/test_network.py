@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from overlay.core.context import Reason
 from overlay.sim import Faults, Network
-
 from tests.sim.toys import A, B, C, Note, Order, Question, toys
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from overlay.core.context import Reason
 from overlay.core.message import Datagram
 from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError
 from overlay.sim import Faults, Simulation
-
 from tests.fakes import contact
 from tests.sim.toys import A, B, Later, Note, Order, Question, Toy, toys
 

@@ -8,7 +8,6 @@ from overlay.core.message import Command, Contact, Datagram, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.sim import Network, Simulation
-
 from tests.fakes import contact
 
 

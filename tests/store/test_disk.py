@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from overlay.core.storage import BlobRef, Entry, Export, Write
 from overlay.errors import LocalError, RemoteError
 from overlay.store.disk import EMPTY, FolderDisk

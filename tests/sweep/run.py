@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+
 from overlay.core.pending import Pending
 from overlay.errors import OverlayError
 from overlay.ids import distance
@@ -12,7 +13,6 @@ from overlay.ring.events import PeerDied
 from overlay.sim import Faults
 from overlay.store.events import HandedOver, Stored
 from overlay.store.records import key_of_name
-
 from tests.rings import SimPeer, SimRing
 
 TROUBLE_S = 60.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from overlay import ids
 from overlay.core.message import Contact, Done
 from overlay.ring import admission, chord, neighborhood, routing
@@ -14,7 +15,6 @@ from overlay.ring.pings import Pings
 from overlay.store.intake import Intake
 from overlay.store.messages import Durable
 from overlay.store.records import Records
-
 from tests.sweep.run import RingRun
 
 

@@ -5,13 +5,16 @@ Imported only where prompt_toolkit is and a person sits there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -24,6 +27,7 @@ from overlay.app.loop import Loop
 from overlay.app.terminal import Output, is_terminal
 
 REDRAW_S = 0.5
+END_S = 2.0
 
 
 class Words(Completer):
@@ -117,7 +121,7 @@ class Prompt(threading.Thread):
             output.err = cast(TextIO, self._proxy)
 
     def run(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 line = self._session.prompt()
             except EOFError:
@@ -132,14 +136,22 @@ class Prompt(threading.Thread):
     def close(self) -> None:
         """Give the terminal back as it was."""
         self._closing = True
-        app = self._session.app
-        if app.is_running and app.loop is not None:
-            app.loop.call_soon_threadsafe(_leave, app)
-        self.join(2.0)
+        end(self, self._session.app)
         self._output.out, self._output.err = self._streams
         self._proxy.close()
 
 
-def _leave(app: object) -> None:
-    if getattr(app, "is_running", False):
-        app.exit(exception=EOFError())  # type: ignore[attr-defined]
+def end(thread: threading.Thread, app: Application[Any]) -> None:
+    """Have an application end, and wait for its thread. It may be between two prompts, so it is told until it hears."""
+    deadline = time.monotonic() + END_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        loop = app.loop
+        if app.is_running and loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed just now
+                loop.call_soon_threadsafe(_leave, app)
+        thread.join(0.02)
+
+
+def _leave(app: Application[Any]) -> None:
+    if app.is_running and app.future is not None and not app.future.done():
+        app.exit(exception=EOFError())

@@ -5,6 +5,7 @@ Imported only where prompt_toolkit is and a person sits there.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import TextArea
 
 from overlay.app.picture import Changes, Lines, beside, ring_picture, rows_picture, travelled
-from overlay.app.prompt import Words, color_depth, history
+from overlay.app.prompt import Words, color_depth, end, history
 from overlay.app.terminal import is_terminal
 
 if TYPE_CHECKING:
@@ -195,15 +196,10 @@ class Screen(threading.Thread):
     # The thread ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        self._app.run(handle_sigint=False)
+        with contextlib.suppress(EOFError):
+            self._app.run(handle_sigint=False)
 
     def close(self) -> None:
         """Give the terminal back; the last picture stays."""
-        if self._app.is_running and self._app.loop is not None:
-            self._app.loop.call_soon_threadsafe(self._leave)
-        self.join(2.0)
+        end(self, self._app)
         self._program.output.out, self._program.output.err = self._streams
-
-    def _leave(self) -> None:
-        if self._app.is_running:
-            self._app.exit()

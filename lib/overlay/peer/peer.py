@@ -11,30 +11,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError
-from overlay.ids import Key
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
-from overlay.peer.address import AddressPlan, who_has
+from overlay.peer.address import who_has
+from overlay.peer.base import BASE_PORT, PeerBase
 from overlay.peer.outcome import Outcome
-from overlay.peer.parts import PeerParts
-from overlay.peer.views import Neighbors, PeerView
-from overlay.store.disk import FolderDisk
+from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
 
 T = TypeVar("T")
 
-BASE_PORT = 12000
 END_S = 5.0
 """How long `kill` waits for an end that is on its way already."""
 
-MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
 
-
-class Peer:
+class Peer(PeerBase):
     """One peer. `setup` begins a ring with peers that are named, `join` comes into one that runs; then `store` and `request`.
 
     Every method may be called from any thread, also from `on_event`, which hears everything in order, outside the peer's
@@ -57,19 +51,15 @@ class Peer:
         observers: Sequence[Observer] = (),
         on_crash: Callable[[Peer, str], None] | None = None,
     ):
-        if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
-            raise LocalError(f"the ping interval is from 0.1 to 3600 seconds, not {ping_interval_s}")
-        self._plan = AddressPlan(host, base_port)
-        me = Contact(Key(id), host, self._plan.port_of(id))
-        name = f"peer-{id}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
-        self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
+        super().__init__(
+            id, ping_interval_s=ping_interval_s, host=host, base_port=base_port, files=files, data=data, keep=keep
+        )
         self._on_event = on_event
         self._on_crash = on_crash
-        self._driver = ThreadDriver(
-            me, blobs=self._disk, bind=bind, observers=observers, on_event=self._tell, on_crash=self._crashed
+        self._driver: ThreadDriver = ThreadDriver(
+            self._me, blobs=self._disk, bind=bind, observers=observers, on_event=self._tell, on_crash=self._crashed
         )
-        self._parts = PeerParts(ping_interval_s)
-        self._open: dict[Outcome[Any], None] = {}
+        self._promises: dict[Outcome[Any], None] = {}
         self._guard = threading.Lock()
         self._ending = threading.Lock()
         """Taken once, by whoever ends the peer."""
@@ -80,28 +70,6 @@ class Peer:
         self.ready: Pending[None] = self._promise()
         """Resolved when the peer is a member of a ring, after `setup` when both successors were heard from."""
 
-    # Who and where -------------------------------------------------------------------------------------------
-
-    @property
-    def id(self) -> int:
-        """0 to 255."""
-        return int(self._driver.me.id)
-
-    @property
-    def contact(self) -> Contact:
-        """How others know this peer."""
-        return self._driver.me
-
-    @property
-    def host(self) -> str:
-        """The address that is advertised."""
-        return self._driver.me.host
-
-    @property
-    def port(self) -> int:
-        """For TCP and UDP; of a free one, from `setup` or `join` on."""
-        return self._driver.me.port
-
     # Coming --------------------------------------------------------------------------------------------------
 
     def setup(self, first: int | str, second: int | str) -> None:
@@ -109,7 +77,7 @@ class Peer:
 
         LocalError when the port or the folder is taken; nothing is left running then.
         """
-        places = [self._plan.find(peer) for peer in dict.fromkeys((first, second)) if str(peer) != str(self.id)]
+        places = self._places(first, second)
         self._begin()
         self._driver.call(self._parts.setup, places)
 
@@ -134,11 +102,7 @@ class Peer:
                 raise LocalError(f"Peer {self.id} was started already")
             self._begun = True
         try:
-            self._driver.open()
-            # The folder is emptied here, so not before the port is ours.
-            self._disk.open()
-            for protocol in self._parts.protocols():
-                self._driver.node.add(protocol)
+            self._open()
             self._driver.start()
             self._follow(self._parts.ready, self.ready)
         except BaseException as error:
@@ -157,19 +121,9 @@ class Peer:
         """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
         return self._ask(self._parts.records.request, name)
 
-    def cancel(self, name: str | None = None) -> int:
-        """Stop fetching what was requested under this name, or everything. How many transfers were ours."""
-        return self._driver.call(self._parts.records.cancel, name)
-
     def ring(self, timeout_s: float = 10.0) -> Pending[tuple[Neighbors, ...]]:
         """All peers, in order of their ids, each asked itself. Indefinite when that takes too long."""
         return self._ask(self._parts.walk, timeout_s)
-
-    def view(self) -> PeerView:
-        """This peer as it is now; before `setup` or `join`, a peer that knows nobody."""
-        if not self._driver.node.protocols:
-            return PeerView(self.id, None, None, None, None, (), (), (), ())
-        return self._driver.call(self._parts.view)
 
     # Going ---------------------------------------------------------------------------------------------------
 
@@ -216,7 +170,7 @@ class Peer:
     def _end(self) -> None:
         self._disk.close()
         with self._guard:
-            outcomes, self._open = list(self._open), {}
+            outcomes, self._promises = list(self._promises), {}
         self.closed.set()
         for outcome in outcomes:
             outcome.fail(Indefinite(f"Peer {self.id} has ended"))
@@ -243,8 +197,8 @@ class Peer:
         """An outcome that fails when the peer ends first."""
         outcome: Outcome[Any] = Outcome()
         with self._guard:
-            self._open[outcome] = None
-        outcome.when_done(lambda _: self._open.pop(outcome, None))
+            self._promises[outcome] = None
+        outcome.when_done(lambda _: self._promises.pop(outcome, None))
         if self.closed.is_set():
             outcome.fail(Indefinite(f"Peer {self.id} has ended"))
         return outcome
@@ -256,7 +210,7 @@ class Peer:
         try:
             self._driver.call(lambda: self._bridge(verb(*args), outcome))
         except BaseException:
-            self._open.pop(outcome, None)
+            self._promises.pop(outcome, None)
             raise
         return outcome
 

@@ -24,7 +24,6 @@ from overlay.ring.chord import Chord
 from overlay.ring.events import Forwarded
 from overlay.ring.messages import Answer, Forward
 
-
 AROUND = "it came around the ring, and no peer took it for its own"
 
 
