@@ -204,7 +204,6 @@ class RingRouter(Protocol):
 
     def _pass_on(self, forward: Forward, hops: list[Contact], repeats: int, failed: Callable[[str], None]) -> None:
         hop = hops[0]
-        me = self.ctx.me.id
         final = not forward.before and self._is_root_of(hop, forward)
         onward = msgspec.structs.replace(forward, final=final, path=(*forward.path, self.ctx.me.id))
 
