@@ -1,0 +1,82 @@
+"""What a peer is on any driver: its place, its folders, its protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from overlay.core.message import Contact
+from overlay.errors import LocalError
+from overlay.ids import Key
+from overlay.live.driver import Driver
+from overlay.peer.address import AddressPlan
+from overlay.peer.parts import PeerParts, Place
+from overlay.peer.views import PeerView
+from overlay.store.disk import FolderDisk
+
+BASE_PORT = 12000
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
+
+
+class PeerBase:
+    """A subclass gives it a driver, and verbs that fit the driver's world."""
+
+    _driver: Driver
+
+    def __init__(
+        self,
+        id: int,
+        *,
+        ping_interval_s: float = 3.0,
+        host: str = "127.0.0.1",
+        base_port: int = BASE_PORT,
+        files: str | Path = "files",
+        data: str | Path | None = None,
+        keep: bool = False,
+    ):
+        if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
+            raise LocalError(f"the ping interval is from 0.1 to 3600 seconds, not {ping_interval_s}")
+        self._plan = AddressPlan(host, base_port)
+        self._me = Contact(Key(id), host, self._plan.port_of(id))
+        name = f"peer-{id}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
+        self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
+        self._parts = PeerParts(ping_interval_s)
+
+    @property
+    def id(self) -> int:
+        """0 to 255."""
+        return int(self._driver.me.id)
+
+    @property
+    def contact(self) -> Contact:
+        """How others know this peer."""
+        return self._driver.me
+
+    @property
+    def host(self) -> str:
+        """The address that is advertised."""
+        return self._driver.me.host
+
+    @property
+    def port(self) -> int:
+        """For TCP and UDP; of a free one, from `setup` or `join` on."""
+        return self._driver.me.port
+
+    def view(self) -> PeerView:
+        """This peer as it is now; before `setup` or `join`, a peer that knows nobody."""
+        if not self._driver.node.protocols:
+            return PeerView(self.id, None, None, None, None, (), (), (), ())
+        return self._driver.call(self._parts.view)
+
+    def cancel(self, name: str | None = None) -> int:
+        """Stop fetching what was requested under this name, or everything. How many transfers were ours."""
+        return self._driver.call(self._parts.records.cancel, name)
+
+    def _places(self, first: int | str, second: int | str) -> list[Place]:
+        return [self._plan.find(peer) for peer in dict.fromkeys((first, second)) if str(peer) != str(self.id)]
+
+    def _open(self) -> None:
+        """Take the ports and then the folders, which may be emptied by that. Blocks."""
+        self._driver.open()
+        self._disk.open()
+        for protocol in self._parts.protocols():
+            self._driver.node.add(protocol)
