@@ -114,13 +114,14 @@ def test_a_crash_of_the_other_side_ends_a_transfer_and_our_own_forgets_what_came
 
 
 def test_a_body_is_fetched_once_at_a_time():
+    """The others wait, and find it here."""
     world = Fetching()
-    world.fetch()
-    for _ in range(2):
-        world.fetch()
-        world.sim.run_for(1)
-    world.sim.run_for(10)
-    assert world.outcomes == [Reason.LOCAL, Reason.LOCAL, "done"]
+    transfers = [world.fetch() for _ in range(3)]
+    world.sim.run_for(9)
+    assert world.outcomes == []
+    assert [0 < transfer.done_bytes < TEN_S for transfer in transfers] == [True, False, False]
+    world.sim.run_for(2)
+    assert world.outcomes == ["done"] * 3
     world.fetch()
     world.sim.run_for(1)
     assert world.outcomes[3:] == ["done"], "it is here"

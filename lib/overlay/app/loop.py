@@ -86,7 +86,8 @@ def in_background() -> bool:
     try:
         return os.name == "posix" and is_terminal(sys.stdin) and os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
     except OSError:
-        return True
+        # Not the terminal that controls us, so there are no jobs on it.
+        return False
 
 
 def rich_terminal(output: Output) -> bool:
