@@ -161,6 +161,10 @@ class Context:
         """No longer."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """The protocol was taken out of its node: nothing watches for it any more. Only the node calls this."""
+        raise NotImplementedError
+
     def stored(self) -> Mapping[str, Entry]:
         """What this service had made durable when this incarnation began."""
         raise NotImplementedError

@@ -52,9 +52,10 @@ DONE = Done()
 class OpenCall:
     """A question that has no answer yet."""
 
-    __slots__ = ("on_failed", "on_reply", "peer", "timer")
+    __slots__ = ("on_failed", "on_reply", "peer", "service", "timer")
 
-    def __init__(self, peer: Contact, on_reply: Callable[[Any], None], on_failed: OnFailed, timer: Timer):
+    def __init__(self, service: str, peer: Contact, on_reply: Callable[[Any], None], on_failed: OnFailed, timer: Timer):
+        self.service = service
         self.peer = peer
         self.on_reply = on_reply
         self.on_failed = on_failed
@@ -80,6 +81,19 @@ class Node:
             raise LocalError(f"{protocol.service} is here already; give the second one an instance name")
         self.protocols[protocol.service] = protocol
         protocol.ctx = self.host.context(self, protocol.service)
+
+    def remove(self, protocol: Protocol) -> None:
+        """Stop one protocol while the others go on: it hears of no message, watch or call any more.
+
+        Timers are its own to cancel. Message classes stay spoken: those of a service added to a running node must be known
+        from the start, so somebody who is there from the start names them in `answers`.
+        """
+        if self.running:
+            protocol.stop()
+        del self.protocols[protocol.service]
+        protocol.ctx.close()
+        for number in [number for number, call in self.calls.items() if call.service == protocol.service]:
+            self.calls.pop(number).timer.cancel()
 
     def messages(self) -> Iterator[type[Message]]:
         """Every message class that one of the protocols understands."""
@@ -167,7 +181,7 @@ class Node:
             self.host.after(self, 0, on_failed, (Failure(Reason.OVERLOADED, "too many calls wait for an answer"),))
             return
         timer = self.host.after(self, timeout_s, self._timed_out, (number,))
-        self.calls[number] = OpenCall(peer, on_reply, on_failed, timer)
+        self.calls[number] = OpenCall(service, peer, on_reply, on_failed, timer)
         self.host.transmit(self, peer, CALL, service, number, request)
 
     def call_failed(self, number: int, failure: Failure) -> None:

@@ -51,6 +51,9 @@ class LiveContext(Context):
     def unwatch(self, peer: Contact) -> None:
         self._driver.watches.remove(self.service, peer)
 
+    def close(self) -> None:
+        self._driver.watches.forget(self.service)
+
     def stored(self) -> Mapping[str, Entry]:
         return self._stored
 

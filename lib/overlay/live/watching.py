@@ -106,6 +106,11 @@ class Watches:
             if not watch.listeners:
                 del self._watches[peer]
 
+    def forget(self, service: str) -> None:
+        """None of a service's any more."""
+        for peer in tuple(self._watches):
+            self.remove(service, peer)
+
     def lost(self, address: tuple[str, int]) -> None:
         """The connection to an address is gone."""
         for watch in [w for w in self._watches.values() if w.peer.address == address]:

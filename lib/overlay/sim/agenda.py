@@ -154,8 +154,9 @@ class Agenda:
             try:
                 for self.now, target, sender, message in coming:
                     if sender is not None:
-                        handler = target.handlers.get(type(message))
-                        if handler is None:
+                        try:
+                            handler = target.handlers[type(message)]
+                        except KeyError:
                             target.machine.unheard(target, sender, message)
                         else:
                             answer = handler(target.protocol, sender, message)

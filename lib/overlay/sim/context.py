@@ -87,10 +87,17 @@ class SimContext(Context):
 
     def watch(self, peer: Contact, on_down: Callable[[Contact], None]) -> None:
         self.watches[peer] = on_down
+        self.machine.world.watchers[peer.address][self] = None
         self.machine.world.post.knock(self, peer)
 
     def unwatch(self, peer: Contact) -> None:
-        self.watches.pop(peer, None)
+        if self.watches.pop(peer, None) is not None:
+            self.machine.world.watchers[peer.address].pop(self, None)
+
+    def close(self) -> None:
+        for peer in tuple(self.watches):
+            self.unwatch(peer)
+        self.machine.unseat(self)
 
     def stored(self) -> Mapping[str, Entry]:
         return self.machine.was_stored.get(self.service, {})
@@ -115,7 +122,9 @@ class SimContext(Context):
         return bodies.fetch(self.machine, peer, ref, start, end, on_done, on_failed)
 
     def notify(self, event: msgspec.Struct) -> None:
-        self.machine.notify(self.service, event)
+        machine = self.machine
+        if machine.listeners or machine.world.observers:
+            machine.notify(self.service, event)
 
     def record(self, what: str, **fields: Any) -> None:
         for observer in self.machine.world.observers:

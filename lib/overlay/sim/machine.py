@@ -90,12 +90,23 @@ class Machine(Home):
         self.node.running = False
         self.held.clear()
         del self.world.places[self.me.address]
+        for context in self.contexts:
+            for peer in tuple(context.watches):
+                context.unwatch(peer)
         self.world.post.reset(self)
 
     def _set_up(self, up: bool) -> None:
         self.up = up
         for context in self.contexts:
             self._seat(context)
+
+    def unseat(self, context: SimContext) -> None:
+        """A protocol was taken out of the node: nothing reaches it any more."""
+        self.contexts.remove(context)
+        context.handlers, context.seats = NO_HANDLERS, {}
+        seats = self.world.seats[context.service]
+        if seats.get(self.me.id) is context:
+            del seats[self.me.id]
 
     def _seat(self, context: SimContext) -> None:
         context.handlers = context.protocol.handlers if self.up else NO_HANDLERS

@@ -154,20 +154,25 @@ class Post:
 
     def reset(self, gone: Machine) -> None:
         """Every connection of a machine breaks, and whoever has one hears of it; through a cut, once it is healed."""
-        for machine in list(self.world.places.values()):
-            passes = self.world.network.passes(gone.me, machine.me)
-            delay = self.world.network.draw()
-            for context in machine.contexts:
-                for peer, on_down in context.watches.items():
-                    if peer.is_same_peer(gone.me):
-                        if passes:
-                            machine.later(delay, _went_down, context, peer, on_down)
-                        else:
-                            machine.later(KEEPALIVE_S, self._look, context, peer, on_down)
-            for number, call in machine.node.calls.items():
-                if passes and call.peer.is_same_peer(gone.me):
-                    failure = Failure(Reason.UNREACHABLE, "the connection was reset")
-                    machine.later(delay, machine.node.call_failed, number, failure)
+        world = self.world
+        for context in world.watchers.pop(gone.me.address, {}):
+            machine = context.machine
+            passes = world.network.passes(gone.me, machine.me)
+            for peer, on_down in context.watches.items():
+                if peer.address != gone.me.address:
+                    continue
+                if not peer.is_same_peer(gone.me):
+                    world.watchers[peer.address][context] = None
+                elif passes:
+                    machine.later(world.network.draw(), _went_down, context, peer, on_down)
+                else:
+                    machine.later(KEEPALIVE_S, self._look, context, peer, on_down)
+        for machine in world.places.values():
+            if machine.node.calls and world.network.passes(gone.me, machine.me):
+                for number, call in machine.node.calls.items():
+                    if call.peer.is_same_peer(gone.me):
+                        failure = Failure(Reason.UNREACHABLE, "the connection was reset")
+                        machine.later(world.network.draw(), machine.node.call_failed, number, failure)
 
     def ask(self, machine: Machine, address: tuple[str, int], found: Callable[[Contact | None], None]) -> None:
         """Who lives at an address: the contact, None when nobody does, and no answer at all when it is silent."""
@@ -187,5 +192,5 @@ class Post:
 
 def _went_down(context: SimContext, peer: Contact, on_down: Callable[[Contact], None]) -> None:
     if context.watches.get(peer) is on_down:
-        del context.watches[peer]
+        context.unwatch(peer)
         on_down(peer)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class World:
     """Time, the network, who lives where, and who looks on."""
 
-    __slots__ = ("agenda", "direct", "drops", "network", "observers", "places", "post", "seats", "seed")
+    __slots__ = ("agenda", "direct", "drops", "network", "observers", "places", "post", "seats", "seed", "watchers")
 
     post: Post
 
@@ -36,6 +36,8 @@ class World:
         """The machines that are alive, by address."""
         self.seats: defaultdict[str, dict[Key, SimContext]] = defaultdict(dict)
         """By service and id; see SimContext."""
+        self.watchers: defaultdict[tuple[str, int], dict[SimContext, None]] = defaultdict(dict)
+        """By address, who watches a peer there; in the order in which they began."""
         self.drops: Counter[str] = Counter()
         network.begin(seed)
 
