@@ -9,7 +9,7 @@ import pytest
 
 from overlay import ids
 from overlay.core.message import Contact, Done
-from overlay.ring import admission, chord, neighborhood, routing
+from overlay.ring import admission, chord, neighborhood, rectifying, routing
 from overlay.ring.chord import Chord
 from overlay.ring.pings import Pings
 from overlay.store.intake import Intake
@@ -38,7 +38,7 @@ def wrong_owns(low: int, key: int, high: int) -> bool:
 
 
 def plant_between(plant: pytest.MonkeyPatch) -> None:
-    for module in (ids, chord, routing):
+    for module in (ids, chord, rectifying, routing):
         plant.setattr(module, "between", wrong_between, raising=False)
         plant.setattr(module, "owns", wrong_owns, raising=False)
 

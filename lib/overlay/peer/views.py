@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from overlay.core.message import Contact
-from overlay.ring.chord import RingView
+from overlay.ring.neighborhood import RingView
 from overlay.store.records import RecordsView
 
 

@@ -238,7 +238,7 @@ class Admission(Protocol):
         elif chord.before is None:
             routed = self.router.route(self.name, self.ctx.me.id, FindBefore(), before=True)
             routed.when_done(lambda pending: self._tell(_found_before(pending), then))
-        elif chord.before2 is None:
+        elif chord.behind.second is None:
             before = chord.before
             chord.ask(
                 before,
@@ -246,7 +246,7 @@ class Admission(Protocol):
                 lambda: self._tell((), then),
             )
         else:
-            self._tell((chord.before, chord.before2), then)
+            self._tell(chord.behind.contacts, then)
 
     def _tell(self, behind: tuple[Contact, ...], then: Callable[[], None]) -> None:
         chord = self.chord

@@ -1,17 +1,14 @@
 """Chord's ring: successors, predecessors, and how they change.
 
-Sources: Stoica et al., Chord (SIGCOMM 2001; CH03), and Zave, How to Make Chord Correct (ZV15): successor lists, stabilize
-and rectify, and never a pointer to a peer that has not been heard from.
+Sources: Stoica et al., Chord (SIGCOMM 2001; CH03), and Zave, How to Make Chord Correct (ZV15): successor lists here,
+stabilize in `settling`, rectify in `rectifying`.
 
 Deviation: stabilize and rectify have no messages of their own. Every Pong carries the answerer's neighbors, and each round
 pings both shown successors and the first predecessor, so a round is one stabilize and one rectify.
-Deviation: a better successor found in this way is installed one interval after it was first seen, so that joins and
-departures, which tell about themselves, come first (the assignment's printed lines depend on it).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -21,58 +18,26 @@ from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
-from overlay.ids import CLASSROOM_BITS, between, distance, owns
+from overlay.ids import distance, owns
 from overlay.ring.events import DepartureReceived, Event, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
 from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange
-from overlay.ring.neighborhood import Gone, clockwise, until
+from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, until
 from overlay.ring.pings import Pings
-
-
-class RingConfig(msgspec.Struct, frozen=True):
-    """The shape of the ring. The defaults are the classroom's."""
-
-    bits: int = CLASSROOM_BITS
-    """Of an identifier (the papers' m)."""
-    successors: int = 4
-    """Of the list (the papers' r): it survives r-1 neighbors that die at once. Two of them are shown."""
-    shown: int = 2
-    """Successors that are pinged aloud and printed."""
-    ask_s: float = 2.4
-    """For an answer to Ask."""
-    candidates: int = 16
-    """Contacts kept that may turn out to be neighbors."""
-
-
-class RingView(msgspec.Struct, frozen=True):
-    """The ring as one peer sees it. The nearest first; a peer that has no other stands for itself."""
-
-    me: Contact
-    predecessors: tuple[Contact, ...]
-    shown: tuple[Contact, ...]
-    successors: tuple[Contact, ...]
-    awaited: tuple[int, ...]
-    member: bool
-    leaving: bool
+from overlay.ring.rectifying import Behind
+from overlay.ring.settling import Settling
 
 
 class Chord(Protocol):
     """The pointers of one peer."""
 
     __slots__ = (
-        "_candidates",
-        "_loudly",
         "_news",
-        "_pictures",
-        "_rectifying",
         "_settling",
-        "_wanted",
-        "_wanted_at",
+        "acquaintances",
         "awaited",
-        "before",
-        "before2",
+        "behind",
         "config",
-        "gone",
         "leaving",
         "lost",
         "meet",
@@ -96,24 +61,16 @@ class Chord(Protocol):
         """The first successors, which all have been heard from, save those in `awaited`."""
         self.tail: list[Contact] = []
         """The successors beyond, by hearsay: each is asked before it is used."""
-        self.before: Contact | None = None
-        """The first predecessor."""
-        self.before2: Contact | None = None
+        self.behind = Behind(self)
         self.awaited: set[int] = set()
         """Shown successors that were named at the start and never heard from."""
-        self.gone = Gone()
+        self.acquaintances = Acquaintances(config)
         self.on_change: list[Callable[[], None]] = []
         """Called when a pointer has changed."""
         self.meet: Callable[[Contact, Contact], None] = _nobody
         """Routes Meet(contact), beginning at a peer: set by the router."""
-        self._candidates: dict[int, Contact] = {}
-        self._pictures: dict[int, Neighbors] = {}
-        self._wanted: list[Contact] | None = None
-        self._wanted_at = math.inf
-        self._settling = False
-        self._loudly = False
+        self._settling = Settling(self)
         self._news = True
-        self._rectifying = False
 
     # Beginning and end ---------------------------------------------------------------------------------------
 
@@ -127,10 +84,8 @@ class Chord(Protocol):
         self.tail = line[self.config.shown : self.config.successors]
         if awaited:
             self.awaited = {contact.id for contact in self.shown}
-        before = list(predecessors)
-        self.before = before[0] if before else None
-        self.before2 = before[1] if len(before) > 1 else None
-        self._changed()
+        self.behind.begin(list(predecessors))
+        self.changed()
         self.pings.begin()
         self.lost.begin()
 
@@ -138,9 +93,14 @@ class Chord(Protocol):
         """From now on everybody who asks hears that we are leaving. We still look after our pointers, in silence,
         for what we keep has to reach somebody."""
         self.leaving = True
-        self._changed()
+        self.changed()
 
     # What we show --------------------------------------------------------------------------------------------
+
+    @property
+    def before(self) -> Contact | None:
+        """The first predecessor."""
+        return self.behind.first
 
     @property
     def successors(self) -> list[Contact]:
@@ -155,7 +115,12 @@ class Chord(Protocol):
     @property
     def settled(self) -> bool:
         """Whether our first successor is known at all, and not just being looked for."""
-        return bool(self.shown) or not (self.tail or self._settling)
+        return bool(self.shown) or not (self.tail or self._settling.busy)
+
+    @property
+    def gone(self) -> Gone:
+        """Incarnations that are not to be used."""
+        return self.acquaintances.gone
 
     def names(self) -> tuple[int, int]:
         """The two successors as they are printed."""
@@ -165,9 +130,8 @@ class Chord(Protocol):
 
     def picture(self) -> Neighbors:
         """The ring as seen from here. An equal picture is not made anew, so that nobody takes it for news."""
-        behind = tuple([contact for contact in (self.before, self.before2) if contact is not None])
         ahead = tuple([contact for contact in self.successors if contact.boot])
-        picture = Neighbors(behind, ahead, self.member, self.leaving)
+        picture = Neighbors(self.behind.contacts, ahead, self.member, self.leaving)
         if picture != self.pings.picture:
             self.pings.picture = picture
         return self.pings.picture
@@ -185,41 +149,27 @@ class Chord(Protocol):
 
     def range(self) -> tuple[int, int] | None:
         """The keys (low, high] that belong to us; None while we do not know who is before us."""
-        if self.before is not None:
-            return self.before.id, self.ctx.me.id
+        before = self.before
+        if before is not None:
+            return before.id, self.ctx.me.id
         return None if self.shown else (self.ctx.me.id, self.ctx.me.id)
 
     # What the pings tell ---------------------------------------------------------------------------------------
 
     def round(self) -> None:
-        """Stabilize: is what we show what we should show?"""
-        if self._settling:
+        """Stabilize, if there is anything new."""
+        if self._settling.busy:
             return
-        self.lost.round()
-        if not self._news and self._wanted is None:
-            return
-        self._news = False
-        wanted = self._best()
-        if wanted == self.shown:
-            self._wanted = None
-            self._refresh_tail()
-        elif wanted != self._wanted:
-            self._wanted, self._wanted_at = wanted, self.ctx.now
-        elif self.ctx.now - self._wanted_at >= 0.99 * self.pings.beat_s:
-            self.settle()
+        if self._news:
+            self.lost.look_behind()
+        if self.lost.orphan:
+            self.lost.round()
+        if self._news or self._settling.waits:
+            self._news = False
+            self._settling.stabilize()
 
     def pinged(self, sender: Contact) -> None:
-        """Rectify, first half: somebody may be nearer behind us than the one we know. It is asked before it is believed."""
-        before = self.before
-        if before is not None and (before is sender or before.is_same_peer(sender)):
-            return
-        if self.leaving or not self.member or self.gone.left(sender) or sender.id == self.ctx.me.id:
-            return
-        nearer = before is None or before.id == sender.id or between(before.id, sender.id, self.ctx.me.id)
-        if (nearer or sender in self.gone) and not self._rectifying:
-            # One question at a time: forged pings must not make us knock at a thousand doors.
-            self._rectifying = True
-            self.ask(sender, lambda picture: self._rectify(sender, picture), self._rectified)
+        self.behind.pinged(sender)
 
     def heard(self, contact: Contact, picture: Neighbors) -> None:
         if contact.id in self.awaited:
@@ -229,11 +179,11 @@ class Chord(Protocol):
             return
         if not picture.member:
             return
-        if self._pictures.get(contact.id) != picture:
-            self._pictures[contact.id] = picture
+        pictures = self.acquaintances.pictures
+        if pictures.get(contact.id) != picture:
+            pictures[contact.id] = picture
             self._news = True
-        if self.before is not None and self.before.id == contact.id:
-            self._set_before(contact, picture)
+        self.behind.heard(contact, picture)
 
     def dead(self, contact: Contact) -> None:
         was_shown = self._lose(contact, left=False)
@@ -254,116 +204,45 @@ class Chord(Protocol):
     def _arrived(self, contact: Contact) -> None:
         self.awaited.discard(contact.id)
         self.shown = [contact if shown.id == contact.id else shown for shown in self.shown]
-        self._changed()
-
-    # Predecessors --------------------------------------------------------------------------------------------
-
-    def _rectify(self, sender: Contact, picture: Neighbors) -> None:
-        """Rectify, second half (ZV15, section III): it answered; adopt it if it is still the nearer one."""
-        self._rectified()
-        me = self.ctx.me.id
-        if picture.leaving or not picture.member:
-            return
-        if self.before is None or self.before.id == sender.id or between(self.before.id, sender.id, me):
-            self._set_before(sender, picture)
-
-    def _set_before(self, contact: Contact, picture: Neighbors) -> None:
-        second = next(iter(clockwise_back(self.ctx.me, picture.predecessors, self.gone, self.config.bits)), None)
-        if second is not None and not between(second.id, contact.id, self.ctx.me.id):
-            second = None
-        self._pictures[contact.id] = picture
-        if self.before != contact or self.before2 != second:
-            self.before, self.before2 = contact, second
-            self._changed()
-
-    def _rectified(self) -> None:
-        self._rectifying = False
-
-    def _drop_before(self) -> None:
-        """The first predecessor is gone. The one behind it is asked, and takes its place if it answers."""
-        self.before, second = None, self.before2
-        self.before2 = None
-        if second is not None and second not in self.gone:
-            self.ask(second, lambda picture: self._rectify(second, picture))
+        self.changed()
 
     # Successors ----------------------------------------------------------------------------------------------
 
     def known(self) -> list[Contact]:
         """Everybody of whom we know, in ring order."""
-        contacts = [*self.tail, *self._candidates.values()]
-        for picture in self._pictures.values():
-            contacts += picture.predecessors
-            contacts += picture.successors
-        contacts += [contact for contact in (self.before, self.before2) if contact is not None]
+        contacts = [*self.tail, *self.acquaintances.contacts(), *self.behind.contacts]
         if self.awaited:
             # Hearsay of an awaited peer is not hearing from it.
             contacts = [contact for contact in contacts if contact.id not in self.awaited]
         contacts += self.shown
         return clockwise(self.ctx.me, contacts, self.gone, self.config.bits)
 
-    def _best(self) -> list[Contact]:
+    def best(self) -> list[Contact]:
+        """Whom we should show, as far as we know."""
         return self.known()[: self.config.shown]
 
     def picture_of(self, contact: Contact) -> Neighbors | None:
         """What a watched peer last told of its neighbors."""
-        return self._pictures.get(contact.id)
+        return self.acquaintances.pictures.get(contact.id)
 
     def consider(self, contact: Contact) -> None:
         """Somebody who may be a neighbor: looked at in the next round."""
-        if contact.id == self.ctx.me.id or contact in self.gone:
-            return
-        self._candidates[contact.id] = contact
-        if len(self._candidates) > self.config.candidates:
-            line = clockwise(self.ctx.me, self._candidates.values(), self.gone, self.config.bits)
-            del self._candidates[line[len(line) // 2].id]
-        self._news = True
+        self._news |= self.acquaintances.consider(self.ctx.me, contact)
 
     def settle(self, *, loudly: bool = False) -> None:
-        """Make what we show right, now: ask whoever has not been heard from lately, then install those that answered."""
-        self._loudly |= loudly
-        if self._settling:
-            return
-        wanted = self._best()
-        unheard = [c for c in wanted if c.id not in self.awaited and not self.pings.fresh(c)]
-        if not unheard:
-            self._install(wanted)
-            return
-        self._settling = True
-        open_questions = len(unheard)
-        answered: list[Contact] = []
+        """Make what we show right, now."""
+        self._settling.settle(loudly=loudly)
 
-        def one_less() -> None:
-            nonlocal open_questions
-            open_questions -= 1
-            if open_questions == 0:
-                self._settling = False
-                if len(answered) == len(unheard) and self._best() == wanted:
-                    self._install(wanted)
-                else:
-                    self.settle()
-
-        def heard(contact: Contact) -> Callable[[Neighbors], None]:
-            def note(picture: Neighbors) -> None:
-                answered.append(contact)
-                one_less()
-
-            return note
-
-        for contact in unheard:
-            self.ask(contact, heard(contact), one_less)
-
-    def _install(self, wanted: list[Contact]) -> None:
-        old, loudly = self.shown, self._loudly
-        self._loudly = False
-        self._wanted = None
-        if wanted != old or loudly:
-            self.shown = list(wanted)
-            self.awaited &= {contact.id for contact in wanted}
-            self._refresh_tail()
-            self._changed()
-            self._tell(SuccessorsChanged(*self.names()))
-            if old and wanted and old[0].id != wanted[0].id and old[0] not in self.gone and not self.leaving:
-                self.meet(old[0], wanted[0])
+    def install(self, wanted: list[Contact]) -> None:
+        """Show these, all of which have been heard from."""
+        old = self.shown
+        self.shown = list(wanted)
+        self.awaited &= {contact.id for contact in wanted}
+        self.refresh_tail()
+        self.changed()
+        self._tell(SuccessorsChanged(*self.names()))
+        if old and wanted and old[0].id != wanted[0].id and old[0] not in self.gone and not self.leaving:
+            self.meet(old[0], wanted[0])
 
     def insert(self, newcomer: Contact) -> None:
         """A newcomer that answered stands right behind us."""
@@ -371,15 +250,16 @@ class Chord(Protocol):
         line = clockwise(self.ctx.me, [*self.successors, newcomer], self.gone, self.config.bits)
         self.shown = line[: self.config.shown]
         self.tail = line[self.config.shown : self.config.successors]
-        self._wanted = None
-        self._changed()
+        self._settling.forget()
+        self.changed()
         self._tell(SuccessorsChanged(*self.names()))
 
-    def _refresh_tail(self) -> None:
+    def refresh_tail(self) -> None:
         """The list beyond the shown ones (ZV15: succList = [head] + butLast(head's list))."""
         told: Iterable[Contact] = ()
         for contact in self.shown:
-            told = self._pictures[contact.id].successors if contact.id in self._pictures else told
+            picture = self.picture_of(contact)
+            told = picture.successors if picture is not None else told
         me, bits = self.ctx.me, self.config.bits
         reach = distance(me.id, self.shown[-1].id if self.shown else me.id, bits)
         line = until(me, [other for other in told if distance(me.id, other.id, bits) > reach], self.gone, bits)
@@ -403,7 +283,7 @@ class Chord(Protocol):
                 self._departed(contact, picture)
             elif picture.member:
                 self.found(contact)
-                self._pictures[contact.id] = picture
+                self.acquaintances.pictures[contact.id] = picture
             then(picture)
 
         def silent(failure: Failure) -> None:
@@ -423,32 +303,25 @@ class Chord(Protocol):
     def _lose(self, contact: Contact, *, left: bool) -> bool:
         """Point to it no more. Whether it was one of the shown successors."""
         before = len(self.shown)
-        self.gone.add(contact, left=left)
-        self._candidates.pop(contact.id, None)
-        self._pictures.pop(contact.id, None)
+        self.acquaintances.lose(contact, left=left)
         self.shown = [other for other in self.shown if not other.is_same_peer(contact)]
         self.tail = [other for other in self.tail if not other.is_same_peer(contact)]
-        if self.before is not None and self.before.is_same_peer(contact):
-            self._drop_before()
-        elif self.before2 is not None and self.before2.is_same_peer(contact):
-            self.before2 = None
-        self._changed()
+        self.behind.lose(contact)
+        self.changed()
         return len(self.shown) < before
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """A pointer changed: the picture is a new one, and the pings watch whom we now point to."""
         self.picture()
         self._news = True
-        self.pings.familiar = {c.id: c for c in (self.before2, self.before) if c is not None}
-        ranks: dict[Contact, int] = {}
-        if self.before is not None:
-            ranks[self.before] = 0
+        around = (*self.shown, *self.behind.contacts)
+        self.pings.familiarize(tuple([contact for contact in around if not self.behind.nearer(contact)]))
+        ranks = dict.fromkeys(self.behind.contacts[:1], 0)
         for rank, contact in reversed(list(enumerate(self.shown, 1))):
             ranks = {other: r for other, r in ranks.items() if other.id != contact.id}
             ranks[contact] = 0 if self.leaving else rank
         self.pings.watch(ranks, frozenset(self.awaited))
-        kept = {contact.id for contact in ranks}
-        self._pictures = {number: picture for number, picture in self._pictures.items() if number in kept}
+        self.acquaintances.keep([contact.id for contact in ranks])
         for tell in self.on_change:
             tell()
 
@@ -500,11 +373,6 @@ class Chord(Protocol):
     def is_before(self, key: int) -> bool:
         """Whether the key's place is between us and our first successor."""
         return owns(self.ctx.me.id, key, self.first.id)
-
-
-def clockwise_back(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> list[Contact]:
-    """The contacts behind `me`, the nearest first."""
-    return clockwise(me, contacts, gone, bits)[::-1]
 
 
 def _nobody(contact: Contact, start: Contact) -> None:

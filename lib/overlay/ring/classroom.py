@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from overlay.core.protocol import Protocol
 from overlay.ring.admission import Admission
-from overlay.ring.chord import Chord, RingConfig
-from overlay.ring.pings import PingConfig, Pings
+from overlay.ring.chord import Chord
+from overlay.ring.neighborhood import RingConfig
+from overlay.ring.pings import Pings
 from overlay.ring.routing import RingRouter, RoutingConfig
+from overlay.ring.watching import PingConfig
 
 
 class RingParts:

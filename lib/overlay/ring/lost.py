@@ -25,12 +25,14 @@ ORPHAN_ROUNDS = 3
 class LostAndFound:
     """Remembers the dead by incarnation, and asks now and then whether they are."""
 
-    __slots__ = ("_chord", "_lost", "_orphan", "_searching")
+    __slots__ = ("_chord", "_lost", "_rounds", "_searching", "orphan")
 
     def __init__(self, chord: Chord):
         self._chord = chord
         self._lost: dict[tuple[int, int], tuple[Contact, float]] = {}
-        self._orphan = 0
+        self.orphan = False
+        """Whether nobody behind us points to us."""
+        self._rounds = 0
         self._searching = False
 
     def add(self, contact: Contact) -> None:
@@ -63,21 +65,26 @@ class LostAndFound:
             self._searching = True
             self._chord.ctx.after(SEARCH_S, self._search)
 
-    def round(self) -> None:
+    def look_behind(self) -> None:
         """Does the peer behind us point to us? If nobody does, we are on no one's way (ZV15: an appendage)."""
         chord = self._chord
-        if chord.leaving:
-            return
         before = chord.before
         if before is None:
-            alone = not chord.shown
+            self.orphan = bool(chord.shown)
         else:
             picture = chord.picture_of(before)
-            alone = picture is None or not picture.successors or picture.successors[0].id == chord.ctx.me.id
-        self._orphan = 0 if alone else self._orphan + 1
-        if self._orphan >= ORPHAN_ROUNDS:
-            self._orphan = 0
-            chord.meet(chord.ctx.me, before or chord.first)
+            self.orphan = bool(picture and picture.successors and picture.successors[0].id != chord.ctx.me.id)
+        self.orphan &= not chord.leaving
+        if not self.orphan:
+            self._rounds = 0
+
+    def round(self) -> None:
+        """One more round as an orphan."""
+        self._rounds += 1
+        if self._rounds >= ORPHAN_ROUNDS:
+            self._rounds = 0
+            chord = self._chord
+            chord.meet(chord.ctx.me, chord.before or chord.first)
 
     def _search(self) -> None:
         self._searching = False

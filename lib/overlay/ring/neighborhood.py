@@ -1,12 +1,43 @@
-"""Which contacts lie next to a peer, as far as it knows. Values only: no time, no messages."""
+"""Which contacts lie next to a peer, as far as it knows. Values only: no time, no messages of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from overlay.core.message import Contact
+from overlay.ids import CLASSROOM_BITS
+from overlay.ring.messages import Neighbors
 
 MAX_GONE = 64
+
+
+class RingConfig(msgspec.Struct, frozen=True):
+    """The shape of the ring. The defaults are the classroom's."""
+
+    bits: int = CLASSROOM_BITS
+    """Of an identifier (the papers' m)."""
+    successors: int = 4
+    """Of the list (the papers' r): it survives r-1 neighbors that die at once. Two of them are shown."""
+    shown: int = 2
+    """Successors that are pinged aloud and printed."""
+    ask_s: float = 2.4
+    """For an answer to Ask."""
+    candidates: int = 16
+    """Contacts kept that may turn out to be neighbors."""
+
+
+class RingView(msgspec.Struct, frozen=True):
+    """The ring as one peer sees it. The nearest first; a peer that has no other stands for itself."""
+
+    me: Contact
+    predecessors: tuple[Contact, ...]
+    shown: tuple[Contact, ...]
+    successors: tuple[Contact, ...]
+    awaited: tuple[int, ...]
+    member: bool
+    leaving: bool
 
 
 class Gone:
@@ -63,3 +94,51 @@ def until(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> li
         if contact not in gone:
             taken.append(contact)
     return taken
+
+
+def clockwise_back(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> list[Contact]:
+    """The contacts behind `me`, the nearest first."""
+    return clockwise(me, contacts, gone, bits)[::-1]
+
+
+class Acquaintances:
+    """Everybody of whom a peer knows by hearsay: candidates, and the pictures that its neighbors showed. Bounded."""
+
+    __slots__ = ("_bits", "_candidates", "_limit", "gone", "pictures")
+
+    def __init__(self, config: RingConfig):
+        self._bits = config.bits
+        self._limit = config.candidates
+        self._candidates: dict[int, Contact] = {}
+        self.pictures: dict[int, Neighbors] = {}
+        """What each watched peer last told of its neighbors."""
+        self.gone = Gone()
+
+    def contacts(self) -> list[Contact]:
+        """All of them, in no order."""
+        contacts = list(self._candidates.values())
+        for picture in self.pictures.values():
+            contacts += picture.predecessors
+            contacts += picture.successors
+        return contacts
+
+    def consider(self, me: Contact, contact: Contact) -> bool:
+        """Remember somebody who may be a neighbor. Whether it may."""
+        if contact.id == me.id or contact in self.gone:
+            return False
+        self._candidates[contact.id] = contact
+        if len(self._candidates) > self._limit:
+            # Neighbors lie at both ends of the line, so whoever is in its middle is missed least.
+            line = clockwise(me, self._candidates.values(), self.gone, self._bits)
+            del self._candidates[line[len(line) // 2].id]
+        return True
+
+    def lose(self, contact: Contact, *, left: bool) -> None:
+        """It is gone."""
+        self.gone.add(contact, left=left)
+        self._candidates.pop(contact.id, None)
+        self.pictures.pop(contact.id, None)
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Only these are watched from now on; what others once told is old."""
+        self.pictures = {number: self.pictures[number] for number in numbers if number in self.pictures}

@@ -8,89 +8,16 @@ kills nobody, and a death shows within one interval + 5 s.
 from __future__ import annotations
 
 import math
-from typing import Protocol as Interface
-
-import msgspec
 
 from overlay.core.context import Failure, Reason, Timer
 from overlay.core.message import Contact
 from overlay.core.protocol import Protocol, on
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent, Waiting
 from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong
+from overlay.ring.watching import Listener, PingConfig, Pinger, Watch
 
 PADDED = len(PADDING)
-NEVER = (0, -1)
-
-
-class PingConfig(msgspec.Struct, frozen=True):
-    """How often, and how patiently."""
-
-    interval_s: float = 3.0
-    """Between two rounds (the assignment's PING_INTERVAL)."""
-    answer_s: float = 0.4
-    """After which an answer is missed; five times the slowest answer of a busy machine on one network."""
-    probes: int = 5
-    """Quick probes before the last question; at 20 % loss each way all of them fail once in 160 times."""
-    probe_s: float = 0.4
-    """Between two probes."""
-    question_s: float = 2.4
-    """For the answer to the last question; with the above it keeps a death within interval + 5 s."""
-    await_s: float = 1.0
-    """Between two quiet pings to a successor that has never been heard from."""
-    waiting_s: float = 10.0
-    """After which somebody is told that such a successor is waited for."""
-    quiet_s: float = 50.0
-    """The longest time without a probe, so that long intervals still show a death within 60 s."""
-    pause_s: float = 1.0
-    """A timer later than this was our own pause: we doubt ourselves before others (HOSTILE, row 15)."""
-
-
-class Listener(Interface):
-    """Who hears of the peers' life and death."""
-
-    def round(self) -> None:
-        """A round of pings has gone out."""
-
-    def pinged(self, sender: Contact) -> None:
-        """Somebody who is not familiar pinged us."""
-
-    def heard(self, contact: Contact, picture: Neighbors) -> None:
-        """A watched peer answered, with its picture of the ring."""
-
-    def dead(self, contact: Contact) -> None:
-        """A watched peer is dead."""
-
-
-class Watch:
-    """One peer that we ping."""
-
-    __slots__ = (
-        "answered",
-        "awaited",
-        "contact",
-        "doubt",
-        "heard_at",
-        "missed_at",
-        "missed_from",
-        "picture",
-        "rank",
-        "secret",
-    )
-
-    def __init__(self, contact: Contact, rank: int, secret: int, awaited: bool):
-        self.contact = contact
-        self.rank = rank
-        self.secret = secret
-        self.awaited = awaited
-        self.heard_at = -math.inf
-        self.answered = -1
-        """The last round whose answer was told."""
-        self.missed_from = 0
-        """The first ping that has no answer yet; 0 when the last one has. An answer to an earlier one proves nothing."""
-        self.missed_at = 0.0
-        self.doubt: Timer | None = None
-        self.picture: Neighbors | None = None
-        """What it last told of its neighbors."""
+MAX_PINGERS = 32
 
 
 class Pings(Protocol):
@@ -98,14 +25,16 @@ class Pings(Protocol):
 
     __slots__ = (
         "_check",
+        "_doubted",
         "_due",
+        "_familiar",
         "_per_loud",
+        "_pingers",
+        "_ranked",
         "_round",
-        "_seen",
         "_serial",
         "_started",
         "config",
-        "familiar",
         "listener",
         "picture",
         "watched",
@@ -122,11 +51,13 @@ class Pings(Protocol):
         self._started = False
         self._check: Timer | None = None
         self._per_loud = math.ceil(config.interval_s / config.quiet_s)
-        self._seen: dict[int, tuple[int, int]] = {}
+        self._ranked: tuple[int, ...] = ()
+        self._pingers: dict[int, Pinger] = {}
+        self._familiar: tuple[Contact, ...] = ()
+        self._doubted = False
+        """Whether any watched peer may be in doubt."""
         self.picture = Neighbors((), (), member=False)
         """The ring as seen from here: what our answers show. The listener keeps it true."""
-        self.familiar: dict[int, Contact] = {}
-        """Peers whose pings tell the listener nothing new."""
 
     @property
     def beat_s(self) -> float:
@@ -151,6 +82,8 @@ class Pings(Protocol):
     def watch(self, ranks: dict[Contact, int], awaited: frozenset[int] = frozenset()) -> None:
         """Watch exactly these peers. A new one is probed at once, so that it hears of us and we of it."""
         wanted = {contact.id: (contact, rank) for contact, rank in ranks.items()}
+        ranked = sorted((rank, contact.id) for contact, rank in ranks.items() if rank)
+        self._ranked = tuple([number for _, number in ranked])
         for number in [number for number in self.watched if number not in wanted]:
             self._drop(number)
         for number, (contact, rank) in wanted.items():
@@ -168,6 +101,12 @@ class Pings(Protocol):
             if watch.awaited:
                 self.ctx.after(self.config.await_s, self._await, watch)
                 self.ctx.after(self.config.waiting_s, self._tell_waiting, watch)
+
+    def familiarize(self, familiar: tuple[Contact, ...]) -> None:
+        """From now on exactly these peers' pings tell the listener nothing new."""
+        self._familiar = familiar
+        for pinger in self._pingers.values():
+            pinger.familiar = pinger.contact in familiar
 
     def fresh(self, contact: Contact) -> bool:
         """Whether this incarnation has answered lately and nobody doubts it."""
@@ -203,11 +142,8 @@ class Pings(Protocol):
         self._round += 1
         for watch in self.watched.values():
             self._probe(watch, watch.rank if loud else 0)
-        if loud:
-            ranked = [watch for watch in self.watched.values() if watch.rank]
-            if ranked:
-                ranked.sort(key=_rank)
-                self.ctx.notify(PingsSent(tuple([watch.contact.id for watch in ranked])))
+        if loud and self._ranked:
+            self.ctx.notify(PingsSent(self._ranked))
         if self._check is None:
             self._check = self.ctx.after(self.config.answer_s, self._check_answers)
         self._due += self.beat_s
@@ -243,6 +179,7 @@ class Pings(Protocol):
     # Doubt ---------------------------------------------------------------------------------------------------
 
     def _doubt(self, watch: Watch, probes: int, due: float) -> None:
+        self._doubted = True
         if self.ctx.now - due > self.config.pause_s:
             probes = 0
         if probes < self.config.probes:
@@ -298,14 +235,17 @@ class Pings(Protocol):
     def on_ping(self, sender: Contact, ping: Ping) -> None:
         if len(ping.padding) < PADDED:
             return
-        rank, number = ping.rank, sender.id
-        self.ctx.send(sender, Pong(ping.round, rank, ping.secret, ping.serial, self.picture))
-        watch = self.watched.get(number)
-        if watch is not None and watch.doubt is not None and watch.contact.is_same_peer(sender):
-            self._alive(watch)
-        if rank and self._is_new(sender, ping.round):
-            self.ctx.notify(PingReceived(number))
-        if self.familiar.get(number) != sender:
+        number, ctx = ping.round, self.ctx
+        ctx.send(sender, Pong(number, ping.rank, ping.secret, ping.serial, self.picture))
+        pinger = self._pingers.get(sender.id)
+        if pinger is None or (pinger.contact is not sender and pinger.contact != sender):
+            pinger = self._met(sender)
+        if self._doubted:
+            self._no_doubt(sender)
+        if ping.rank and number > pinger.round:
+            pinger.round = number
+            ctx.notify(PingReceived(sender.id))
+        if not pinger.familiar:
             self.listener.pinged(sender)
 
     @on(Pong)
@@ -333,18 +273,19 @@ class Pings(Protocol):
     def on_alive(self, sender: Contact, question: Alive) -> None:
         """The answer is Done: a stopped process would accept the connection, but say nothing."""
 
-    def _is_new(self, sender: Contact, number: int) -> bool:
-        boot, last = self._seen.get(sender.id, NEVER)
-        if boot == sender.boot and last >= number:
-            return False
-        self._seen[sender.id] = sender.boot, number
-        if len(self._seen) > 32:
-            del self._seen[next(iter(self._seen))]
-        return True
+    def _met(self, sender: Contact) -> Pinger:
+        """A peer pings us that did not before. Only so many are remembered, for anybody can invent some."""
+        self._pingers[sender.id] = pinger = Pinger(sender, sender in self._familiar)
+        if len(self._pingers) > MAX_PINGERS:
+            del self._pingers[next(iter(self._pingers))]
+        return pinger
 
-
-def _rank(watch: Watch) -> int:
-    return watch.rank
+    def _no_doubt(self, sender: Contact) -> None:
+        """A peer that pings is alive."""
+        watch = self.watched.get(sender.id)
+        if watch is not None and watch.doubt is not None and watch.contact.is_same_peer(sender):
+            self._alive(watch)
+        self._doubted = any(watch.doubt is not None for watch in self.watched.values())
 
 
 def _nothing() -> None:
