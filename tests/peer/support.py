@@ -34,8 +34,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def take_slot() -> tuple[int, socket.socket]:
-    """A base port, and the socket whose port says to other test runs that it is taken."""
+def take_slot(numbers: Sequence[int] = (*EXAMPLE, 15)) -> tuple[int, socket.socket]:
+    """A base port at which these peers' ports are free, and the socket whose port says to other test runs that it is taken."""
     slots = range(FIRST_PORT, LAST_PORT - SLOT_PORTS, SLOT_PORTS)
     start = os.getpid() % len(slots)
     for base in [*slots[start:], *slots[:start]]:
@@ -45,7 +45,7 @@ def take_slot() -> tuple[int, socket.socket]:
         except OSError:
             guard.close()
             continue
-        if all(is_free(base + number) for number in (*EXAMPLE, 15)):
+        if all(is_free(base + number) for number in numbers):
             return base, guard
         guard.close()
     raise AssertionError("no free base port")
