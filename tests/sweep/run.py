@@ -12,7 +12,7 @@ from overlay.ids import distance
 from overlay.ring.events import PeerDied
 from overlay.sim import Faults
 from overlay.store.events import HandedOver, Stored
-from overlay.store.records import key_of_name
+from overlay.store.names import key_of_name
 from tests.rings import SimPeer, SimRing
 
 TROUBLE_S = 60.0

@@ -42,6 +42,10 @@ class Intake:
         self._why: dict[str, str] = {}
         """Why the last copy of a name did not come. Bounded."""
 
+    def transfers(self) -> list[tuple[str, Transfer]]:
+        """What is coming, by name."""
+        return [(name, copy.transfer) for name, copy in self.copies.items() if copy.transfer is not None]
+
     def take(self, name: str, ref: BlobRef, version: Version, holder: Contact, *, moved: bool) -> None:
         """Pull it from `holder`; `moved` when it was stored before and only changes its keeper."""
         before = self.copies.get(name)

@@ -8,27 +8,22 @@ that is another's to keep offers it to the key's root, and forgets its own once 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 import msgspec
 
-from overlay.core.context import Failure, Reason, Transfer
+from overlay.core.context import Failure
 from overlay.core.message import Contact, Done, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
-from overlay.core.storage import BlobRef, Export, Write
-from overlay.errors import LocalError, RemoteError
+from overlay.core.storage import BlobRef, Write
 from overlay.ids import owns
-from overlay.kbr import Answered, Pass, Route, Router
+from overlay.kbr import Pass, Route, Router
 from overlay.store.events import (
-    FileFound,
     FileHere,
     HandedOver,
     NotStored,
     PlaceholderMade,
     Received,
-    Receiving,
-    RequestFailed,
     Sending,
     Sent,
     StoreAccepted,
@@ -51,7 +46,9 @@ from overlay.store.messages import (
     Store,
     Version,
 )
+from overlay.store.names import check_name, is_name, key_of_name
 from overlay.store.placing import Placing
+from overlay.store.requests import Requests
 
 EMPTY = BlobRef(hashlib.sha256(b"").digest(), 0)
 LOOK_S = 1.0
@@ -62,8 +59,6 @@ ALONE_S = 15.0
 GIVE_UP_S = 120.0
 """A leaver that could not hand over within this time goes with what it has."""
 ASK_NEIGHBOR_S = 2.0
-REQUESTS = 3
-"""Tries of one request: its holder may go in the middle of it."""
 
 
 class Record(msgspec.Struct):
@@ -75,13 +70,6 @@ class Record(msgspec.Struct):
     """Grows whenever somebody relies on our copy; a move begun before then does not take it away from us."""
 
 
-class Fetching(NamedTuple):
-    """A record on its way to somebody who asked for it."""
-
-    transfer: Transfer
-    outcome: Pending[Received]
-
-
 class RecordsView(msgspec.Struct, frozen=True):
     """What is here, and what is coming."""
 
@@ -90,20 +78,10 @@ class RecordsView(msgspec.Struct, frozen=True):
     """(name, bytes that have come, bytes in all)"""
 
 
-def is_name(name: str) -> bool:
-    """Whether this is the name of a record: exactly four ASCII digits."""
-    return len(name) == 4 and name.isascii() and name.isdigit()
-
-
-def key_of_name(name: str) -> int:
-    """The assignment's hash."""
-    return int(name) % 256
-
-
 class Records(Protocol):
     """One peer's records: an application of key-based routing."""
 
-    __slots__ = ("_alone_after", "_fetching", "_intake", "_left", "_looking", "_moving", "records", "router")
+    __slots__ = ("_alone_after", "_intake", "_left", "_looking", "_moving", "_requests", "records", "router")
     service = "records"
     answers = (Coming, Holding, Missing)
     name = "records"
@@ -114,14 +92,15 @@ class Records(Protocol):
         router.register(self)
         self.records: dict[str, Record] = {}
         self._intake: Intake
+        self._requests: Requests
         self._left: Pending[None] | None = None
         self._alone_after = 0.0
-        self._fetching: dict[str, Fetching] = {}
         self._moving: set[str] = set()
         self._looking = False
 
     def start(self) -> None:
         self._intake = Intake(self.ctx, self._kept)
+        self._requests = Requests(self.ctx, self.router)
         for key, entry in self.ctx.stored().items():
             name = key.removeprefix("record/")
             if entry.blob is not None and is_name(name):
@@ -129,10 +108,10 @@ class Records(Protocol):
         self.look()
 
     def view(self) -> RecordsView:
-        moving = [(name, one.transfer.done_bytes, one.transfer.ref.size) for name, one in self._fetching.items()]
-        for name, copy in self._intake.copies.items():
-            if copy.transfer is not None:
-                moving.append((name, copy.transfer.done_bytes, copy.ref.size))
+        moving = [
+            (name, transfer.done_bytes, transfer.ref.size)
+            for name, transfer in (*self._requests.transfers(), *self._intake.transfers())
+        ]
         return RecordsView(tuple(sorted(self.records)), tuple(moving))
 
     def forward(self, key: int, message: Message, next_hop: Contact) -> Pass:
@@ -154,7 +133,7 @@ class Records(Protocol):
 
     def store(self, name: str) -> Pending[Stored]:
         """Give the file `name`.pdf of the shared folder to its key's root. Resolved when it is durable there."""
-        _check(name)
+        check_name(name)
         outcome: Pending[Stored] = Pending()
 
         def stored(pending: Pending[Stored]) -> None:
@@ -296,66 +275,12 @@ class Records(Protocol):
 
     def request(self, name: str) -> Pending[Received]:
         """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
-        _check(name)
-        if name in self._fetching:
-            return self._fetching[name].outcome
-        outcome: Pending[Received] = Pending()
-        self._ask(name, outcome, REQUESTS)
-        return outcome
+        check_name(name)
+        return self._requests.request(name)
 
     def cancel(self, name: str | None = None) -> int:
         """Stop fetching a record that was requested, or all of them. How many."""
-        chosen = [one.transfer for known, one in self._fetching.items() if name in (None, known)]
-        for transfer in chosen:
-            transfer.cancel()
-        return len(chosen)
-
-    def _ask(self, name: str, outcome: Pending[Received], tries: int) -> None:
-        def fail(error: Exception) -> None:
-            self.ctx.notify(RequestFailed(name, str(error)))
-            outcome.fail(error)
-
-        def answered(pending: Pending[Answered]) -> None:
-            if pending.error is not None:
-                fail(pending.error)
-                return
-            answer = pending.result().answer
-            if isinstance(answer, Holding):
-                self._fetch(answer, pending.result(), outcome, tries)
-                return
-            if pending.result().root.id != self.ctx.me.id:
-                self.ctx.notify(NotStored(name))
-            outcome.fail(RemoteError(f"File {name} is not stored in the network"))
-
-        self.router.route(self.name, key_of_name(name), Request(name)).when_done(answered)
-
-    def _fetch(self, holding: Holding, answered: Answered, outcome: Pending[Received], tries: int) -> None:
-        name, ref, holder = holding.name, holding.ref, holding.holder
-        elsewhere = holder.id != self.ctx.me.id
-        if elsewhere:
-            self.ctx.notify(FileFound(name, holder.id, answered.path))
-            self.ctx.notify(Receiving(name, holder.id, ref.size))
-
-        def fetched() -> None:
-            self.ctx.persist((Export(f"received_{name}.pdf", ref),), exported, failed)
-
-        def exported() -> None:
-            self._fetching.pop(name, None)
-            if elsewhere:
-                self.ctx.send(holder, Fetched(name))
-            self.ctx.notify(Received(name, ref.size))
-            outcome.resolve(Received(name, ref.size))
-
-        def failed(failure: Failure) -> None:
-            self._fetching.pop(name, None)
-            if failure.reason not in (Reason.LOCAL, Reason.CANCELLED) and tries > 1:
-                self.ctx.after(LOOK_S, self._ask, name, outcome, tries - 1)
-                return
-            error = failure.as_error()
-            self.ctx.notify(RequestFailed(name, str(error)))
-            outcome.fail(error)
-
-        self._fetching[name] = Fetching(self.ctx.fetch_blob(holder, ref, 0, ref.size, fetched, failed), outcome)
+        return self._requests.cancel(name)
 
     # The peer that is asked ----------------------------------------------------------------------------------
 
@@ -411,11 +336,6 @@ class Records(Protocol):
     @on(Fetched)
     def on_fetched(self, sender: Contact, message: Fetched) -> None:
         self.ctx.notify(Sent(message.name))
-
-
-def _check(name: str) -> None:
-    if not is_name(name):
-        raise LocalError(f"{name!r} is not the name of a record: it has four digits, as in 2067")
 
 
 def _give_up(left: Pending[None]) -> None:

@@ -1,0 +1,100 @@
+"""Records on their way to somebody who asked for them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from overlay.core.context import Context, Failure, Reason, Transfer
+from overlay.core.pending import Pending
+from overlay.core.storage import Export
+from overlay.errors import RemoteError
+from overlay.kbr import Answered, Router
+from overlay.store.events import FileFound, NotStored, Received, Receiving, RequestFailed
+from overlay.store.messages import Fetched, Holding, Request
+from overlay.store.names import key_of_name
+
+TRIES = 3
+"""Of one request: its holder may go in the middle of it."""
+AGAIN_S = 1.0
+
+
+class Fetching(NamedTuple):
+    """A record that is being fetched."""
+
+    transfer: Transfer
+    outcome: Pending[Received]
+
+
+class Requests:
+    """Finds a record's holder, pulls the bytes from it, and puts them into the shared folder."""
+
+    __slots__ = ("_ctx", "_fetching", "_router")
+
+    def __init__(self, ctx: Context, router: Router):
+        self._ctx = ctx
+        self._router = router
+        self._fetching: dict[str, Fetching] = {}
+
+    def request(self, name: str) -> Pending[Received]:
+        """Fetch a record. A second request of one that is on its way is the first."""
+        if name in self._fetching:
+            return self._fetching[name].outcome
+        outcome: Pending[Received] = Pending()
+        self._ask(name, outcome, TRIES)
+        return outcome
+
+    def cancel(self, name: str | None = None) -> int:
+        """Stop fetching a record, or all of them. How many."""
+        chosen = [one.transfer for known, one in self._fetching.items() if name in (None, known)]
+        for transfer in chosen:
+            transfer.cancel()
+        return len(chosen)
+
+    def transfers(self) -> list[tuple[str, Transfer]]:
+        """What is coming, by name."""
+        return [(name, one.transfer) for name, one in self._fetching.items()]
+
+    def _ask(self, name: str, outcome: Pending[Received], tries: int) -> None:
+        def answered(pending: Pending[Answered]) -> None:
+            if pending.error is not None:
+                self._fail(name, outcome, pending.error)
+                return
+            answer = pending.result().answer
+            if isinstance(answer, Holding):
+                self._fetch(answer, pending.result(), outcome, tries)
+                return
+            if pending.result().root.id != self._ctx.me.id:
+                self._ctx.notify(NotStored(name))
+            outcome.fail(RemoteError(f"File {name} is not stored in the network"))
+
+        self._router.route("records", key_of_name(name), Request(name)).when_done(answered)
+
+    def _fail(self, name: str, outcome: Pending[Received], error: Exception) -> None:
+        self._ctx.notify(RequestFailed(name, str(error)))
+        outcome.fail(error)
+
+    def _fetch(self, holding: Holding, answered: Answered, outcome: Pending[Received], tries: int) -> None:
+        ctx, name, ref, holder = self._ctx, holding.name, holding.ref, holding.holder
+        elsewhere = holder.id != ctx.me.id
+        if elsewhere:
+            ctx.notify(FileFound(name, holder.id, answered.path))
+            ctx.notify(Receiving(name, holder.id, ref.size))
+
+        def fetched() -> None:
+            ctx.persist((Export(f"received_{name}.pdf", ref),), exported, failed)
+
+        def exported() -> None:
+            self._fetching.pop(name, None)
+            if elsewhere:
+                ctx.send(holder, Fetched(name))
+            ctx.notify(Received(name, ref.size))
+            outcome.resolve(Received(name, ref.size))
+
+        def failed(failure: Failure) -> None:
+            self._fetching.pop(name, None)
+            if failure.reason not in (Reason.LOCAL, Reason.CANCELLED) and tries > 1:
+                ctx.after(AGAIN_S, self._ask, name, outcome, tries - 1)
+            else:
+                self._fail(name, outcome, failure.as_error())
+
+        self._fetching[name] = Fetching(ctx.fetch_blob(holder, ref, 0, ref.size, fetched, failed), outcome)
