@@ -9,15 +9,15 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS
-from overlay.app.picture import HOP_S, STAYS_S, Changes, Lines, ring_picture, rows_picture, travelled
+from overlay.app.completion import Words
+from overlay.app.picture import HOP_S, STAYS_S, Changes, Picture, ring_picture, rows_picture, travelled
 from overlay.app.progress import Progress, duration
-from overlay.app.prompt import Words
 from overlay.app.reporter import Row
 
 IDS = (2, 4, 5, 8, 9, 14, 19)
 
 
-def text(lines: Lines) -> list[str]:
+def text(lines: Picture) -> list[str]:
     return ["".join(piece for _, piece in line) for line in lines]
 
 

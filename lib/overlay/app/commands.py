@@ -116,7 +116,8 @@ def parse(line: str, commands: Mapping[str, Command]) -> Typed | None:
         return None
     command = commands.get(words[0].lower())
     if command is None:
-        raise LocalError(f"{short(words[0])} is not a command{did_you_mean(words[0].lower(), commands)}; try help")
+        near = did_you_mean(words[0].lower(), commands) or "; try help"
+        raise LocalError(f"{short(words[0])} is not a command{near}")
     return Typed(command.name, _values(command, words[1:]))
 
 

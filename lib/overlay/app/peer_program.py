@@ -113,12 +113,20 @@ class PeerProgram:
             LineReader(self.loop, self.on_line, self.on_end).start()
 
     def _terminal(self) -> Any:
-        from overlay.app.prompt import Prompt, Words, record_names
+        from overlay.app.completion import Words, record_names
+        from overlay.app.prompt import Prompt
 
         # Only records are completed here: no command of a peer names another one.
         words = Words(PEER_COMMANDS, lambda place: record_names(self.options.files) if place == "NAME" else ())
         return Prompt(
-            str(self.peer.id), self.loop, self.output, words, self._toolbar, self.on_line, self.on_end, self.interrupt
+            str(self.peer.id),
+            self.loop,
+            self.output,
+            words,
+            self.on_line,
+            self.on_end,
+            self.interrupt,
+            toolbar=self._toolbar,
         )
 
     def _toolbar(self) -> str:
@@ -193,10 +201,16 @@ class PeerProgram:
             self.output.error(str(error))
 
     def on_end(self, quits: bool) -> None:
-        """No more input. Where lines came before, or on a terminal, that is Quit, after what they asked for is done."""
-        if quits:
+        """No more input. Where lines came before, or on a terminal, that is Quit, after what they asked for is done.
+
+        A terminal may say so again: then it is Quit at once."""
+        if self._ended:
+            self.quit()
+        elif quits:
             self._ended = True
             self._quit_at_end()
+            if not self._leaving:
+                self.output.say("this peer quits when what it was asked for is done; Ctrl-D again: now")
 
     def _quit_at_end(self) -> None:
         if self._ended and not self._open and not self._waiting and not self._leaving:
@@ -257,7 +271,7 @@ class PeerProgram:
 
     def _cancel(self, name: str | None) -> None:
         count = self.peer.cancel(name)
-        self.output.say(f"{count} transfer{'' if count == 1 else 's'} cancelled")
+        self.output.answer([f"{count} transfer{'' if count == 1 else 's'} cancelled"])
 
     def _pings(self, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(PING)

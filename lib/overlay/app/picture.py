@@ -9,7 +9,7 @@ from overlay.app.reporter import Row, width_of
 
 Piece = tuple[str, str]
 """A style and a text."""
-Lines = list[list[Piece]]
+Picture = list[list[Piece]]
 
 HOP_S = 0.5
 """How long a travelling record is seen at each peer of its route."""
@@ -33,7 +33,7 @@ def row_pieces(row: Row, width: int, fresh: Collection[tuple[int, int]], dead: C
 
 def rows_picture(
     rows: Sequence[Row], width: int, height: int, fresh: Collection[tuple[int, int]], dead: Collection[int]
-) -> Lines:
+) -> Picture:
     """All rows where they fit, in columns where they are many; else those with something to see, and a count."""
     if not rows or height < 1:
         return []
@@ -48,7 +48,7 @@ def rows_picture(
         left_out = len(rows) - columns * (height - 1)
         rows = sorted(sorted(rows, key=worth)[: columns * (height - 1)], key=lambda row: row.id)
     deep = math.ceil(len(rows) / columns)
-    lines: Lines = []
+    lines: Picture = []
     for index in range(deep):
         line: list[Piece] = []
         for row in rows[index::deep]:
@@ -66,7 +66,7 @@ def travelled(path: Sequence[int], since_s: float) -> int | None:
 
 def ring_picture(
     ids: Sequence[int], width: int, height: int, dead: Collection[int], path: Sequence[int], reached: int | None
-) -> Lines:
+) -> Picture:
     """The peers around an ellipse, in ring order, clockwise from the top; the route in the middle."""
     canvas: list[list[Piece]] = [[("", " ")] * width for _ in range(height)]
     ids = sorted(ids)
@@ -123,9 +123,9 @@ def _merge(line: Sequence[Piece]) -> list[Piece]:
     return merged
 
 
-def beside(left: Lines, right: Lines, width: int) -> Lines:
+def beside(left: Picture, right: Picture, width: int) -> Picture:
     """Two pictures next to each other; the left one takes `width` columns."""
-    lines: Lines = []
+    lines: Picture = []
     for index in range(max(len(left), len(right))):
         line = list(left[index]) if index < len(left) else []
         if index < len(right):

@@ -1,4 +1,4 @@
-"""A prompt on a terminal: history kept between runs, completion, and output always above the line being typed.
+"""A prompt on a terminal: output always above the line being typed, and below it how things are.
 
 Imported only where prompt_toolkit is and a person sits there.
 """
@@ -6,152 +6,76 @@ Imported only where prompt_toolkit is and a person sits there.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, TextIO, cast
+from collections.abc import Callable
+from typing import Any, TextIO
 
-from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.patch_stdout import StdoutProxy
-from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.filters import is_done
+from prompt_toolkit.layout import ConditionalContainer, FormattedTextControl, HSplit, VerticalAlign, Window
 
-from overlay.app.commands import Command
-from overlay.app.loop import Loop
-from overlay.app.terminal import Output, is_terminal
+from overlay.app.console import Console, Lines
 
-REDRAW_S = 0.5
-END_S = 2.0
+FLUSH_S = 0.03
+"""Lines that come within so short a time are printed together, and the prompt is drawn again once."""
 
 
-class Words(Completer):
-    """Completes a line by the table of commands; `known` gives the words there are for a place such as PEER."""
+class Prompt(Console):
+    """One line, and the bottom line."""
 
-    def __init__(self, commands: Mapping[str, Command], known: Callable[[str], Iterable[str]]):
-        self._commands = commands
-        self._known = known
+    def __init__(self, *args: Any, toolbar: Callable[[], str], **keywords: Any):
+        self._toolbar = toolbar
+        super().__init__(*args, **keywords)
+        self._app.pre_run_callables.append(self._above.print_held)
 
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What the word before the cursor may become."""
-        words = document.text_before_cursor.split()
-        typed = words.pop() if words and not document.text_before_cursor[-1].isspace() else ""
-        for word in self._candidates(words):
-            if word.startswith(typed.lower()):
-                yield Completion(word, start_position=-len(typed))
+    def _layout(self) -> Any:
+        bottom = Window(FormattedTextControl(lambda: f" {self._toolbar()}"), height=1, style="class:bottom-toolbar")
+        below = ConditionalContainer(bottom, ~is_done)
+        return HSplit([self._input, self._search, below], align=VerticalAlign.TOP)
 
-    def _candidates(self, before: list[str]) -> Iterable[str]:
-        if not before:
-            return self._commands
-        command = self._commands.get(before[0].lower())
-        places = command.usage.split() if command is not None else []
-        if len(before) > len(places):
-            return ()
-        place = places[len(before) - 1].strip("[]")
-        return ("on", "off") if place == "SWITCH" else self._known("PEER" if place == "KNOWN" else place)
-
-
-def record_names(folder: str) -> list[str]:
-    """The records that could be stored from a folder."""
-    try:
-        names = sorted(path.stem for path in Path(folder).glob("[0-9][0-9][0-9][0-9].pdf"))
-    except OSError:
-        return []
-    return names[:1000]
-
-
-def history() -> History:
-    """What was typed in earlier runs, in the user's state folder; in memory only where that cannot be written."""
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "overlay"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "history"
-        path.touch(mode=0o600)
-    except (OSError, RuntimeError):
-        return InMemoryHistory()
-    return FileHistory(str(path))
-
-
-def color_depth(output: Output) -> ColorDepth | None:
-    """One color where none are wanted, else what the terminal has."""
-    return None if output.color_out else ColorDepth.DEPTH_1_BIT
-
-
-class Prompt(threading.Thread):
-    """Asks for lines on a thread of its own and posts them to the loop."""
-
-    def __init__(
-        self,
-        name: str,
-        loop: Loop,
-        output: Output,
-        words: Words,
-        toolbar: Callable[[], str],
-        on_line: Callable[[str], None],
-        on_end: Callable[[bool], None],
-        on_interrupt: Callable[[], None],
-    ):
-        super().__init__(name="prompt", daemon=True)
-        self._loop = loop
-        self._output = output
-        self._on_line, self._on_end, self._on_interrupt = on_line, on_end, on_interrupt
-        self._streams = output.out, output.err
-        self._proxy = StdoutProxy(raw=True, sleep_between_writes=0.05)
-        self._closing = False
-        self._session: PromptSession[str] = PromptSession(
-            f"{name}> ",
-            history=history(),
-            completer=words,
-            complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE,
-            reserve_space_for_menu=0,
-            bottom_toolbar=lambda: f" {toolbar()}",
-            refresh_interval=REDRAW_S,
-            color_depth=color_depth(output),
-            enable_suspend=True,
-        )
-        # From now on all that is printed goes above the line; what goes to a file goes on going there.
-        output.out = cast(TextIO, self._proxy)
-        if is_terminal(output.err):
-            output.err = cast(TextIO, self._proxy)
-
-    def run(self) -> None:
-        while not self._closing:
-            try:
-                line = self._session.prompt()
-            except EOFError:
-                if not self._closing:
-                    self._loop.post(self._on_end, True)
-                return
-            except KeyboardInterrupt:
-                self._loop.post(self._on_interrupt)
-                return
-            self._loop.post(self._on_line, line)
+    def _stream(self) -> TextIO:
+        self._above = Above(self._app)
+        return self._above.as_stream()
 
     def close(self) -> None:
-        """Give the terminal back as it was."""
-        self._closing = True
-        end(self, self._session.app)
-        self._output.out, self._output.err = self._streams
-        self._proxy.close()
+        """See `Console`; what was not printed yet is printed now."""
+        super().close()
+        rest = self._above.take()
+        if rest:
+            self._output.write(rest.rstrip("\n"))
 
 
-def end(thread: threading.Thread, app: Application[Any]) -> None:
-    """Have an application end, and wait for its thread. It may be between two prompts, so it is told until it hears."""
-    deadline = time.monotonic() + END_S
-    while thread.is_alive() and time.monotonic() < deadline:
-        loop = app.loop
-        if app.is_running and loop is not None:
+class Above(Lines):
+    """Prints above the line being typed."""
+
+    def __init__(self, app: Application[None]):
+        self._app = app
+        self._lock = threading.Lock()
+        self._held: list[str] = []
+
+    def write(self, text: str) -> int:
+        """Printed soon; in the order of the calls."""
+        with self._lock:
+            self._held.append(text)
+            first = len(self._held) == 1
+        loop = self._app.loop
+        if first and loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed just now
-                loop.call_soon_threadsafe(_leave, app)
-        thread.join(0.02)
+                loop.call_soon_threadsafe(loop.call_later, FLUSH_S, self.print_held)
+        return len(text)
 
+    def take(self) -> str:
+        """What was not printed yet."""
+        with self._lock:
+            text, self._held = "".join(self._held), []
+        return text
 
-def _leave(app: Application[Any]) -> None:
-    if app.is_running and app.future is not None and not app.future.done():
-        app.exit(exception=EOFError())
+    def print_held(self) -> None:
+        """In the place of the prompt, which is then drawn below. On the application's thread."""
+        app = self._app
+        if app.is_done or not (text := self.take()):
+            return
+        app.renderer.erase()
+        app.output.write_raw(text.replace("\n", "\r\n"))
+        app.output.flush()
+        app.invalidate()

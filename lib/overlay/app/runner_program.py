@@ -18,7 +18,7 @@ from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
 from overlay.app.progress import Progress
 from overlay.app.reporter import Row
-from overlay.app.terminal import PING, SAY, Output
+from overlay.app.terminal import HINT, PING, ROUTE, SAY, Output
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
 
@@ -52,7 +52,7 @@ class RunnerProgram:
             "status": self._status,
             "files": self._files,
             "pings": partial(self._switch, PING),
-            "narration": self._narration,
+            "narration": self.narrate,
             "help": lambda: self.output.answer(help_lines(RUNNER_COMMANDS)),
         }
 
@@ -99,18 +99,21 @@ class RunnerProgram:
             self.loop.every(1.0, self._ask_strangers)
 
     def _terminal(self) -> Any:
-        from overlay.app.prompt import Prompt, Words, record_names
+        from overlay.app.completion import Words, record_names
 
         words = {
             "PEER": lambda: [str(id) for id in sorted(self.fleet.members)],
             "NAME": lambda: record_names(self.options.files),
         }
         completer = Words(RUNNER_COMMANDS, lambda place: words[place]())
+        common = "runner", self.loop, self.output, completer, self.on_line, self.on_end, self.end
         if self.options.reporter:
             from overlay.app.screen import Screen
 
-            return Screen(self, completer)
-        return Prompt("runner", self.loop, self.output, completer, self._toolbar, self.on_line, self.on_end, self.end)
+            return Screen(self, *common)
+        from overlay.app.prompt import Prompt
+
+        return Prompt(*common, toolbar=self._toolbar)
 
     def _toolbar(self) -> str:
         ids = sorted(self.fleet.members)
@@ -278,7 +281,7 @@ class RunnerProgram:
 
     def _cancel(self, id: int, name: str | None) -> None:
         count = self.fleet.get(id).cancel(name)
-        self.output.say(f"{count} transfer{'' if count == 1 else 's'} cancelled", f"[{id}] ")
+        self.output.answer([f"[{id}] {count} transfer{'' if count == 1 else 's'} cancelled"])
 
     def _ring(self) -> Pending[Any]:
         if not self.fleet.members:
@@ -309,11 +312,15 @@ class RunnerProgram:
     def _switch(self, kind: str, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(kind)
 
-    def _narration(self, shown: bool) -> None:
-        if self.options.reporter and self.screen is not None:
-            self.screen.narration = shown
-        else:
-            self._switch(SAY, shown)
+    @property
+    def narrates(self) -> bool:
+        """Whether the peers' lines are shown. The log has them in any case."""
+        return SAY not in self.output.hidden
+
+    def narrate(self, shown: bool) -> None:
+        """Show the peers' lines, or do not."""
+        for kind in (SAY, HINT, ROUTE):
+            self._switch(kind, shown)
 
     # The script ----------------------------------------------------------------------------------------------
 

@@ -5,38 +5,23 @@ Imported only where prompt_toolkit is and a person sits there.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
-from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, FormattedText, StyleAndTextTuples, to_formatted_text
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.layout import (
-    CompletionsMenu,
-    ConditionalContainer,
-    Float,
-    FloatContainer,
-    FormattedTextControl,
-    HSplit,
-    Layout,
-    Window,
-)
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.layout import ConditionalContainer, FormattedTextControl, HSplit, VerticalAlign, Window
 from prompt_toolkit.styles import Style
-from prompt_toolkit.widgets import TextArea
 
-from overlay.app.picture import Changes, Lines, beside, ring_picture, rows_picture, travelled
-from overlay.app.prompt import Words, color_depth, end, history
-from overlay.app.terminal import is_terminal
+from overlay.app.console import Console, Lines
+from overlay.app.picture import Changes, Picture, beside, ring_picture, rows_picture, travelled
 
 if TYPE_CHECKING:
     from overlay.app.runner_program import RunnerProgram
 
-REDRAW_S = 0.25
 KEPT_LINES = 1000
 RING_WIDTH = 36
 
@@ -49,97 +34,65 @@ STYLE = Style.from_dict(
         "way": "ansicyan bold",
         "here": "ansicyan bold reverse",
         "counters": "reverse",
-        "rule": "ansibrightblack",
     }
 )
 
 
-class Pane:
-    """Stands in for a stream: keeps the last lines."""
+class Pane(Lines):
+    """Keeps the last lines; and, while the peers' lines are switched off, those since something was typed."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: RunnerProgram) -> None:
+        self._program = program
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.answers: deque[str] = deque(maxlen=KEPT_LINES)
 
     def write(self, text: str) -> int:
-        """Whole lines, as Output writes them."""
-        self.lines.extend(text.rstrip("\n").split("\n"))
+        """See `Lines`."""
+        for line in text.rstrip("\n").split("\n"):
+            self.lines.append(line)
+            if not self._program.narrates:
+                self.answers.append(line)
         return len(text)
 
-    def flush(self) -> None:
-        """Nothing is held back."""
 
-    def isatty(self) -> bool:
-        """For colors it is one."""
-        return True
+class Screen(Console):
+    """The picture around the line. With the peers' lines switched off, the pane has room for answers only."""
 
-
-class Screen(threading.Thread):
-    """The application on a thread of its own; what is typed is posted to the loop."""
-
-    def __init__(self, program: RunnerProgram, words: Words):
-        super().__init__(name="screen", daemon=True)
+    def __init__(self, program: RunnerProgram, *args: Any):
         self._program = program
-        self._streams = program.output.out, program.output.err
-        self._pane = Pane()
+        self._pane = Pane(program)
         self._changes = Changes()
-        self.narration = True
-        self._input = TextArea(
-            height=1,
-            prompt="> ",
-            multiline=False,
-            history=history(),
-            completer=words,
-            complete_while_typing=False,
-            accept_handler=self._accept,
-        )
-        self._app: Application[None] = Application(
-            layout=Layout(self._layout(), focused_element=self._input),
-            key_bindings=self._keys(),
-            style=STYLE,
-            refresh_interval=REDRAW_S,
-            color_depth=color_depth(program.output),
-        )
-        program.output.out = cast(TextIO, self._pane)
-        if is_terminal(program.output.err):
-            program.output.err = cast(TextIO, self._pane)
+        super().__init__(*args)
 
     def _layout(self) -> Any:
-        pane = Window(FormattedTextControl(self._pane_text), dont_extend_height=True)
-        body = HSplit(
+        return HSplit(
             [
                 Window(FormattedTextControl(self._ring_text), dont_extend_height=True),
                 Window(FormattedTextControl(self._counters_text), height=1, style="class:counters"),
-                ConditionalContainer(pane, Condition(lambda: self.narration)),
+                ConditionalContainer(
+                    Window(FormattedTextControl(self._pane_text), dont_extend_height=True),
+                    Condition(lambda: self._pane_height() > 0),
+                ),
                 self._input,
-            ]
+                self._search,
+            ],
+            align=VerticalAlign.TOP,
         )
-        return FloatContainer(body, [Float(CompletionsMenu(max_height=6), xcursor=True, ycursor=True)])
+
+    def _stream(self) -> TextIO:
+        return self._pane.as_stream()
+
+    def _style(self) -> Style:
+        return STYLE
 
     def _keys(self) -> KeyBindings:
-        keys = KeyBindings()
-
-        @keys.add("c-c")
-        @keys.add("c-d", filter=Condition(lambda: not self._input.text))
-        def _end(event: KeyPressEvent) -> None:
-            self._program.loop.post(self._program.end)
-
-        @keys.add("f2")
-        def _switch(event: KeyPressEvent) -> None:
-            self.narration = not self.narration
-
-        @keys.add("tab")
-        def _complete(event: KeyPressEvent) -> None:
-            if event.current_buffer.complete_state:
-                event.current_buffer.complete_next()
-            else:
-                event.current_buffer.start_completion(insert_common_part=True)
-
+        keys = super()._keys()
+        keys.add("f2")(lambda event: self._loop.post(self._program.narrate, not self._program.narrates))
         return keys
 
     def _accept(self, buffer: Buffer) -> bool:
-        self._pane.write(f"> {buffer.text}")
-        self._program.loop.post(self._program.on_line, buffer.text)
-        return False
+        self._pane.answers.clear()
+        return super()._accept(buffer)
 
     # What is shown -------------------------------------------------------------------------------------------
 
@@ -147,10 +100,10 @@ class Screen(threading.Thread):
         size = self._app.output.get_size()
         return size.columns, size.rows
 
-    def _ring_lines(self) -> Lines:
+    def _ring_lines(self) -> Picture:
         """At most the terminal less what stands below."""
         width, height = self._size()
-        room = max(1, height - 3 - (self._pane_height() if self.narration else 0))
+        room = max(1, height - 3 - self._pane_height())
         program, now = self._program, time.monotonic()
         rows = program.rows()
         dead = program.dead()
@@ -165,8 +118,9 @@ class Screen(threading.Thread):
         return beside(left, ring, width - RING_WIDTH)
 
     def _pane_height(self) -> int:
-        """A third of the terminal."""
-        return max(3, self._size()[1] // 3)
+        """A third of the terminal; without the peers' lines as much of it as the answers need."""
+        third = max(3, self._size()[1] // 3)
+        return third if self._program.narrates else min(third, len(self._pane.answers))
 
     def _ring_text(self) -> FormattedText:
         pieces: StyleAndTextTuples = []
@@ -175,13 +129,11 @@ class Screen(threading.Thread):
         return FormattedText(pieces[:-1])
 
     def _pane_text(self) -> StyleAndTextTuples:
-        width, _ = self._size()
-        lines = list(self._pane.lines)[-self._pane_height() :]
-        lines = [""] * (self._pane_height() - len(lines)) + lines
-        pieces: StyleAndTextTuples = []
+        height = self._pane_height()
+        lines = list(self._pane.lines if self._program.narrates else self._pane.answers)[-height:]
+        pieces: StyleAndTextTuples = [("", "\n" * (height - len(lines)))]
         for line in lines:
-            shown = to_formatted_text(ANSI(line[: width + 16 if "\x1b" in line else width - 1]))
-            pieces += [*shown, ("", "\n")]
+            pieces += [*to_formatted_text(ANSI(line)), ("", "\n")]
         return pieces[:-1]
 
     def _counters_text(self) -> str:
@@ -192,14 +144,3 @@ class Screen(threading.Thread):
         texts += [f"{len(counters.deaths)} deaths", f"{counters.stored} stored", f"{counters.received} received"]
         texts += program.transfers() or ["F2: lines", "help"]
         return " | ".join(texts)
-
-    # The thread ----------------------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        with contextlib.suppress(EOFError):
-            self._app.run(handle_sigint=False)
-
-    def close(self) -> None:
-        """Give the terminal back; the last picture stays."""
-        end(self, self._app)
-        self._program.output.out, self._program.output.err = self._streams
