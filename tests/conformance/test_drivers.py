@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from overlay.core.message import REPLY, Command, Contact
 from overlay.core.pending import Pending
 from overlay.core.storage import BlobRef, Entry, Export, Write
 from overlay.ids import Key
-from tests.conformance.worlds import AsyncioWorld, Peer, SimulatedWorld, ThreadsWorld, World
+from tests.conformance.worlds import Peer, World
 from tests.live.support import Ask, Failed, Later, Ping, Pong, Tell
 
 BODY = bytes(range(256)) * 12_000
@@ -21,13 +19,6 @@ BODY = bytes(range(256)) * 12_000
 
 class Unspoken(Command, frozen=True):
     """A message nobody handles."""
-
-
-@pytest.fixture(params=[SimulatedWorld, ThreadsWorld, AsyncioWorld])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    world: World = request.param(tmp_path)
-    yield world
-    world.close()
 
 
 @pytest.fixture
@@ -226,12 +217,58 @@ def test_what_is_said_in_parting_arrives(world: World, two: tuple[Peer, Peer]) -
     assert world.hears(other, 100) == [str(n) for n in range(100)]
 
 
-def test_one_that_stands_still_answers_when_it_goes_on(world: World, two: tuple[Peer, Peer]) -> None:
-    if not world.pauses:
-        pytest.skip("one that stands still on a loop stops all of them")
-    one, other = two
+def test_one_that_stands_still_answers_when_it_goes_on(world: World) -> None:
+    one, other = world.add(1), world.add_one_that_pauses(2)
+    assert world.ask(one, other.me, Ask("ready?")) == Tell("READY?")
     go_on = world.pause(other)
     assert refusal(world, one, other.me, Ask("anybody?"), 0.1) is Reason.TIMEOUT
     call = world.do(one, one.talk.ask, other.me, Ask("now?"))
     go_on()
     assert world.wait(one, call) == Tell("NOW?")
+
+
+def test_a_lost_datagram_is_a_call_that_times_out_and_nothing_else(world: World, two: tuple[Peer, Peer]) -> None:
+    one, other = two
+    world.lose(other, 3)
+    calls = [world.do(one, one.talk.ask, other.me, Ping(n), 2.0) for n in range(60)]
+    answered, lost = [], []
+    for number, call in enumerate(calls):
+        try:
+            answered.append(world.wait(one, call).round)
+        except Failed as failed:
+            assert failed.reason is Reason.TIMEOUT
+            lost.append(number)
+    assert sorted([*answered, *lost]) == list(range(60))
+    assert answered and lost and not one.node.calls
+    assert world.ask(one, other.me, Ask("commands arrive")) == Tell("COMMANDS ARRIVE")
+
+
+def test_nothing_that_a_remote_sends_raises_it_is_counted(world: World, two: tuple[Peer, Peer]) -> None:
+    one, other = two
+    world.do(one, one.talk.ctx.send, other.me, Unspoken())
+    assert refusal(world, one, other.me, Unspoken()) is Reason.REFUSED
+    # An answer that nobody waits for, and one to a call of ours from a peer that was not asked.
+    world.do(other, other.node.receive, REPLY, "talk", one.me, 1 << 40, Tell("?"))
+    world.do(one, one.node.receive, REPLY, "nowhere", other.me, 7, Unspoken())
+    assert world.ask(one, other.me, Ask("still there?")) == Tell("STILL THERE?")
+    assert sum(world.drops(other).values()) >= 2
+    assert world.drops(one)["an answer nobody waits for"] >= 1
+
+
+def test_a_body_that_is_cut_goes_on_where_it_was_with_the_next_life(world: World, two: tuple[Peer, Peer]) -> None:
+    one, other = two
+    ref = world.wait(other, world.do(other, other.talk.find, "0159"))
+    with world.dying(other, len(BODY) // 2):
+        cut, pending = world.do(one, one.talk.fetch, other.me, ref)
+        assert why(world, one, pending) is Reason.UNREACHABLE
+    came = cut.done_bytes
+    assert 0 < came < len(BODY)
+    again = world.add(2, before=other)
+    assert world.wait(again, world.do(again, again.talk.find, "0159")) == ref
+    _, first = world.do(one, one.talk.fetch, again.me, ref, came)
+    rest, last = world.do(one, one.talk.fetch, again.me, ref)
+    world.wait(one, first)
+    world.wait(one, last)
+    assert rest.done_bytes == len(BODY)
+    world.wait(one, world.do(one, one.talk.persist, Write("0159", Entry(b"", ref)), Export("received", ref)))
+    assert world.file(one, "received") == BODY

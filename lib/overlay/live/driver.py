@@ -90,9 +90,8 @@ class Driver:
         self._on_crash = on_crash
         self._listener: socket.socket | None = None
         self._udp: socket.socket | None = None
-        self._senders: dict[socket.AddressFamily | None, socket.socket] = {}
-        """What datagrams leave by; that of the other family is made when a peer of that family is met."""
         self._other_udp: socket.socket | None = None
+        """What datagrams to peers of the other family leave by; made when the first one is met."""
         self._lock = threading.Lock()
         self._owner = 0
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -107,7 +106,6 @@ class Driver:
         self._listener, self._udp = open_pair(self.source, self.me.port)
         self.me = Contact(self.me.id, self.me.host, self._listener.getsockname()[1], self.me.boot)
         self.node.me = self.me
-        self._senders = {self._udp.family: self._udp}
 
     @property
     def gate(self) -> Gate:
@@ -210,18 +208,6 @@ class Driver:
         if self._other_udp is None:
             self._other_udp = socket.socket(family, socket.SOCK_DGRAM)
         return self._other_udp
-
-    def _sender_to(self, address: Address) -> socket.socket:
-        family = family_of(address[0])
-        sender = self._senders.get(family)
-        if sender is None and family is not None:
-            with self._lock:
-                if self.closed.is_set():
-                    raise OSError("closed")
-                sender = self._senders.get(family) or socket.socket(family, socket.SOCK_DGRAM)
-                self._senders[family] = sender
-        assert sender is not None, "the address was judged before"
-        return sender
 
     def _wake_wire(self) -> None:
         raise NotImplementedError
