@@ -207,20 +207,15 @@ class Admission(Protocol):
         )
 
     def _clash(self, holder: Contact, join: Join, answer: Pending[Message]) -> None:
-        """The id is taken, unless its holder is dead or was another life of the newcomer."""
+        """The id is taken, unless its holder, asked where we know it to be, is dead or lives another life by now."""
         if holder is self.ctx.me:
             answer.resolve(Admitted(_taken(holder)))
-        elif holder.address == join.newcomer.address:
-            self.chord.dead(holder)
-            self._admit(join, answer)
-        else:
-            self.chord.ask(
-                holder,
-                lambda picture: answer.resolve(
-                    Admitted("" if picture.leaving else _taken(holder), again=picture.leaving)
-                ),
-                lambda: answer.resolve(Admitted("the id's holder was just found dead", again=True)),
-            )
+            return
+        self.chord.ask(
+            holder,
+            lambda picture: answer.resolve(Admitted("" if picture.leaving else _taken(holder), again=picture.leaving)),
+            lambda: answer.resolve(Admitted("the id's holder was just found dead", again=True)),
+        )
 
     def _meet(self, contact: Contact, start: Contact) -> None:
         hint = None if start.id == self.ctx.me.id else start

@@ -29,7 +29,7 @@ class LostAndFound:
 
     def __init__(self, chord: Chord):
         self._chord = chord
-        self._lost: dict[tuple[int, int], tuple[Contact, float]] = {}
+        self._lost: dict[Contact, float] = {}
         self.orphan = False
         """Whether nobody behind us points to us."""
         self._rounds = 0
@@ -39,14 +39,14 @@ class LostAndFound:
         """Taken for dead just now. Without an incarnation there is nobody to find: whoever comes there next is another."""
         if not contact.boot:
             return
-        self._lost[contact.id, contact.boot] = contact, self._chord.ctx.now
+        self._lost[contact] = self._chord.ctx.now
         if len(self._lost) > MAX_LOST:
             del self._lost[next(iter(self._lost))]
         self.begin()
 
     def contacts(self) -> tuple[Contact, ...]:
         """The latest of the lost, for a peer that is to look for them too."""
-        return tuple([contact for contact, _ in self._lost.values()][-MAX_LISTED:])
+        return tuple(self._lost)[-MAX_LISTED:]
 
     def take_over(self, contacts: tuple[Contact, ...]) -> None:
         """Look for these from now on: whoever knew of them leaves, or lets us in. Else what it knew would be lost with it."""
@@ -57,7 +57,7 @@ class LostAndFound:
 
     def returned(self, contact: Contact) -> None:
         """It was heard."""
-        self._lost.pop((contact.id, contact.boot), None)
+        self._lost.pop(contact, None)
 
     def begin(self) -> None:
         """Look for the lost, while there are any."""
@@ -89,11 +89,11 @@ class LostAndFound:
     def _search(self) -> None:
         self._searching = False
         now = self._chord.ctx.now
-        self._lost = {key: (contact, since) for key, (contact, since) in self._lost.items() if now - since < GIVE_UP_S}
-        for key in list(self._lost)[:AT_ONCE]:
+        self._lost = {contact: since for contact, since in self._lost.items() if now - since < GIVE_UP_S}
+        for contact in list(self._lost)[:AT_ONCE]:
             # To the end of the line, so that each has its turn.
-            self._lost[key] = self._lost.pop(key)
-            self._look_for(self._lost[key][0])
+            self._lost[contact] = self._lost.pop(contact)
+            self._look_for(contact)
         self.begin()
 
     def _look_for(self, contact: Contact) -> None:

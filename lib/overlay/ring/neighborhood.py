@@ -41,32 +41,32 @@ class RingView(msgspec.Struct, frozen=True):
 
 
 class Gone:
-    """Incarnations that are not to be used: they left, or died as far as we know. Bounded; the oldest are forgotten."""
+    """Incarnations that are not to be used: they left, or died as far as we know. Bounded; the oldest are forgotten.
+
+    They are told apart by address too: somebody who claims a member's id elsewhere must not have the member forgotten."""
 
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left: dict[tuple[int, int], bool] = {}
+        self._left: dict[Contact, bool] = {}
 
     def add(self, contact: Contact, *, left: bool) -> None:
         """It left of its own will, for good, or it is dead until it is heard again."""
-        key = (contact.id, contact.boot)
-        self._left[key] = self._left.pop(key, False) or left
+        self._left[contact] = self._left.pop(contact, False) or left
         if len(self._left) > MAX_GONE:
             del self._left[next(iter(self._left))]
 
     def returned(self, contact: Contact) -> None:
         """It was heard: dead it is not. One that said it leaves stays gone."""
-        key = (contact.id, contact.boot)
-        if self._left.get(key) is False:
-            del self._left[key]
+        if self._left.get(contact) is False:
+            del self._left[contact]
 
     def left(self, contact: Contact) -> bool:
         """Whether this incarnation left of its own will."""
-        return self._left.get((contact.id, contact.boot), False)
+        return self._left.get(contact, False)
 
     def __contains__(self, contact: Contact) -> bool:
-        return (contact.id, contact.boot) in self._left
+        return contact in self._left
 
 
 def clockwise(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> list[Contact]:
