@@ -1,0 +1,182 @@
+"""What services have in common: periodic work, listeners, and the way into a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, Generic, TypeVar
+
+from overlay.core.context import Failure, Reason
+from overlay.core.message import Command, Contact
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol
+from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
+from overlay.gossip.services import Address, OnNeighbor
+
+MAX_ID_CHARS = 48
+"""Of a network or a service: with the protocol's name before it, it must fit an envelope."""
+
+JOIN_S = 2.0
+"""For the answer of one bootstrap node, to each of two questions."""
+
+L = TypeVar("L", bound=Callable[..., Any])
+
+
+class Join(Command, frozen=True):
+    """A call: let me into the network of this service. Answered by Done, or by a view to begin with."""
+
+
+def name_of(kind: str, instance: str) -> str:
+    """The service name of one of several of a kind; LocalError for an id that cannot be."""
+    if not 0 < len(instance) <= MAX_ID_CHARS or not instance.isprintable():
+        raise LocalError(f"an id has 1 to {MAX_ID_CHARS} printable characters, not {instance[:60]!r}")
+    return f"{kind}/{instance}"
+
+
+def check(holds: bool, what: str) -> None:
+    """A parameter's range: LocalError with `what` where it does not hold."""
+    if not holds:
+        raise LocalError(f"out of range: {what}")
+
+
+class Listeners(Generic[L]):
+    """Whoever wants to hear; told in the order in which they began, also when one of them ends meanwhile."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self) -> None:
+        self._all: tuple[L, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, listener: L) -> None:
+        """Tell it from now on; once, however often it is added."""
+        if listener not in self._all:
+            self._all = (*self._all, listener)
+
+    def remove(self, listener: L) -> None:
+        """No longer."""
+        self._all = tuple(other for other in self._all if other != listener)
+
+    def tell(self, *what: Any) -> None:
+        """Call them all."""
+        for listener in self._all:
+            listener(*what)
+
+
+class Service(Protocol):
+    """A protocol that can be taken out of a running node: after `stop` nothing happens here any more."""
+
+    def __init__(self, service: str):
+        self.service = service
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def every(self, period_s: float, verb: Callable[[], None]) -> None:
+        """Do it each period, for the first time after a random part of one. 0: never; somebody else keeps time."""
+        if period_s:
+            self.ctx.after(self.ctx.rng.random() * period_s, self._tick, period_s, verb)
+
+    def _tick(self, period_s: float, verb: Callable[[], None]) -> None:
+        if self.running:
+            self.ctx.after(period_s, self._tick, period_s, verb)
+            verb()
+
+
+class MembershipService(Service):
+    """The way in, and the listeners, of every membership."""
+
+    def __init__(self, service: str):
+        super().__init__(service)
+        self._listeners: Listeners[OnNeighbor] = Listeners()
+
+    def neighbors(self) -> tuple[Contact, ...]:
+        """See `Membership`."""
+        raise NotImplementedError
+
+    def sample(self, count: int, exclude: Collection[int] = ()) -> list[Contact]:
+        """See `Membership`."""
+        others = [peer for peer in self.neighbors() if peer.id not in exclude]
+        return self.ctx.rng.sample(others, min(count, len(others)))
+
+    def subscribe(self, listener: OnNeighbor) -> None:
+        """See `Membership`."""
+        self._listeners.add(listener)
+
+    def unsubscribe(self, listener: OnNeighbor) -> None:
+        """See `Membership`."""
+        self._listeners.remove(listener)
+
+    def join(self, bootstrap: Collection[Address]) -> Pending[None]:
+        """See `Membership`."""
+        return _Entry(self, tuple(bootstrap)).outcome
+
+    def admitted(self, contact: Contact, answer: Any) -> None:
+        """A member has let us in."""
+        raise NotImplementedError
+
+
+class _Entry:
+    """One way into a network: bootstrap nodes are tried in turn, and if none of them helps, one error names them all."""
+
+    def __init__(self, service: MembershipService, bootstrap: tuple[Address, ...]):
+        self.outcome: Pending[None] = Pending()
+        self._service = service
+        self._left = list(bootstrap)
+        self._failures: list[tuple[Reason, str]] = []
+        if bootstrap:
+            self._next()
+        else:
+            self.outcome.resolve(None)
+
+    def _next(self) -> None:
+        if not self._service.running:
+            self.outcome.fail(LocalError("the network was left meanwhile"))
+        elif not self._left:
+            self.outcome.fail(self._error())
+        else:
+            address = self._left.pop(0)
+            self._service.ctx.meet(
+                *address,
+                lambda contact: self._met(address, contact),
+                lambda failure: self._missed(address, failure),
+                timeout_s=JOIN_S,
+            )
+
+    def _met(self, address: Address, contact: Contact) -> None:
+        ctx = self._service.ctx
+        if contact.id == ctx.me.id:
+            self._missed(address, Failure(Reason.LOCAL, "that is this node itself"))
+            return
+        ctx.call(
+            contact,
+            Join(),
+            lambda answer: self._admitted(contact, answer),
+            lambda failure: self._missed(address, failure),
+            timeout_s=JOIN_S,
+        )
+
+    def _admitted(self, contact: Contact, answer: Any) -> None:
+        if self._service.running:
+            self._service.admitted(contact, answer)
+        self.outcome.resolve(None)
+
+    def _missed(self, address: Address, failure: Failure) -> None:
+        network = self._service.service.partition("/")[2]
+        why = f"is not in the network {network!r}" if failure.reason is Reason.REFUSED else failure.reason.value
+        if failure.reason is Reason.LOCAL:
+            why = failure.detail
+        self._failures.append((failure.reason, f"{address[0]}:{address[1]} {why}"))
+        self._next()
+
+    def _error(self) -> OverlayError:
+        text = "no bootstrap node lets us in: " + "; ".join(text for _, text in self._failures)
+        reasons = {reason for reason, _ in self._failures}
+        if reasons == {Reason.REFUSED}:
+            return RemoteError(text)
+        return LocalError(text) if reasons == {Reason.LOCAL} else Indefinite(text)

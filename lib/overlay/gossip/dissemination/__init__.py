@@ -1,0 +1,1 @@
+"""Telling everybody: one file a protocol."""

@@ -1,0 +1,1 @@
+"""Who the others are: one file a protocol."""

@@ -1,0 +1,185 @@
+"""T1 to T5: Plumtree's table and figures (PT07, section 4), over the overlay of H1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from statistics import fmean
+
+import msgspec
+
+from overlay.gossip.dissemination.plumtree import Plumtree, PlumtreeConfig
+from overlay.gossip.membership.hyparview import HyParView, HyParViewConfig
+from overlay.lab import graphs
+from overlay.lab.crowd import UNIT_DELAY, Crowd
+from overlay.lab.experiment import Experiment, Progress, Report, Row, Setting, around, at_least, at_most, exactly
+from overlay.lab.hyparview import REPAIR_S, SCALED, flood, stable_overlay
+from overlay.sim import Network
+
+BROADCAST_S = 4.0
+"""For one broadcast, with the repair of several broken links after each other."""
+
+Trees = Crowd[HyParView, Plumtree]
+
+
+class Count(msgspec.Struct, frozen=True):
+    """One broadcast."""
+
+    reached: float
+    """The share of the others."""
+    payload: int
+    """Messages that carried it."""
+    control: int
+    """All other messages."""
+    hops: int
+    """Of the last delivery."""
+
+    def redundancy(self, nodes: int) -> float:
+        """RMR: payload messages a node, beyond the one that each of the others needs."""
+        return self.payload / max(self.reached * (nodes - 1), 1) - 1
+
+
+def trees(setting: Setting, nodes: int, threshold: int = 0, rounds: int = 10) -> Trees:
+    """The overlay of H1, with Plumtree on top."""
+    config = PlumtreeConfig(threshold=threshold, buffer_limit=4)
+    crowd: Trees = Crowd(
+        setting.seed,
+        lambda: HyParView("lab", HyParViewConfig(period_s=0)),
+        lambda member: Plumtree("lab", member, config),
+        Network(delay_s=UNIT_DELAY),
+    )
+    crowd.grow(nodes)
+    for _ in range(rounds):
+        crowd.round(HyParView.shuffle)
+    return crowd
+
+
+def broadcast(crowd: Trees, source: int) -> Count:
+    """One broadcast, from node `source`."""
+    services = [crowd.services[number] for number in crowd.alive]
+    heard = sum(service.heard for service in services)
+    copies = sum(service.duplicates for service in services)
+    events = crowd.sim.events
+    id = crowd.services[source].broadcast(b"a broadcast")
+    crowd.sim.run_for(BROADCAST_S)
+    heard = sum(service.heard for service in services) - heard
+    payload = heard + sum(service.duplicates for service in services) - copies
+    hops = max(service.hops(id) or 0 for service in services)
+    return Count(heard / (len(services) - 1), payload, crowd.sim.events - events - payload, hops)
+
+
+def several(crowd: Trees, count: int, source: Callable[[], int]) -> list[Count]:
+    """So many broadcasts, one after the other."""
+    return [broadcast(crowd, source()) for _ in range(count)]
+
+
+def _note(setting: Setting, nodes: int) -> str:
+    return "" if setting.scale == "paper" else f"N = {nodes}; {SCALED}"
+
+
+def _table(setting: Setting) -> Iterator[Report]:
+    nodes, count = setting.pick(400, 10_000), setting.pick(30, 40)
+    note = _note(setting, nodes)
+    yield Progress(f"{nodes} nodes join one by one, twice", 0.0)
+    flooded = stable_overlay(setting, nodes)
+    for _ in range(10):
+        flooded.round(HyParView.shuffle)
+    degrees = sum(len(links) for links in flooded.graph())
+    flood(flooded, 1)
+    payload = sum(service.heard + service.duplicates for service in flooded.services)
+    yield exactly("T1", "eager flood: payload", "39,984; sum(deg) - (n-1)", payload, degrees - (nodes - 1), note)
+    crowd = trees(setting, nodes)
+    yield Progress("broadcasting", 0.5)
+    depth = max(graphs.depths(crowd.graph(), 0))
+    degrees = sum(len(links) for links in crowd.graph())
+    single = crowd.branch()
+    counts = several(single, count, lambda: 0)
+    yield from _counts("single sender", "29,987.3", counts[2:], nodes, degrees, note)
+    redundancy = [one.redundancy(nodes) for one in counts]
+    yield Row("T2", "RMR of the first broadcast", "~2", redundancy[0], 1.5, 3.0 if not note else 3.02, note)
+    yield exactly("T2", "RMR from the third broadcast on", "0", max(map(abs, redundancy[2:])), 0, note)
+    hops = fmean(one.hops for one in counts[2:])
+    yield around("T3", "last delivery hop, single sender, beside the depth", "~8-9", hops - depth, 0, 1, note)
+    yield Progress("many senders", 0.7)
+    several_senders = crowd.branch()
+    many = several(several_senders, count, lambda: several_senders.rng.choice(several_senders.alive))[2:]
+    yield from _counts("many senders", "29,990.0", many, nodes, degrees, note)
+    plain = fmean(one.hops for one in many)
+    yield at_least("T3", "last delivery hop, many senders", "50-70", plain, hops, note + " (an artefact of its engine)")
+    if setting.scale == "paper":
+        yield Progress("many senders, with optimization", 0.85)
+        better = trees(setting, nodes, threshold=7)
+        optimized = several(better, count, lambda: better.rng.choice(better.alive))[2:]
+        short = fmean(one.hops for one in optimized)
+        yield Row("T3", "the same with optimization", "~17", short, hops, plain, note)
+
+
+def _counts(senders: str, control: str, counts: list[Count], nodes: int, degrees: int, note: str) -> Iterator[Report]:
+    identity = degrees - 2 * (nodes - 1)
+    worst = max((one.payload for one in counts), key=lambda payload: abs(payload - (nodes - 1)))
+    yield exactly("T1", f"Plumtree, {senders}: payload", "9,999; n-1", worst, nodes - 1, note)
+    ihaves = [one.control for one in counts]
+    worst = max(ihaves, key=lambda one: abs(one - identity))
+    yield exactly("T1", f"Plumtree, {senders}: control", f"{control}; sum(deg) - 2(n-1)", worst, identity, note)
+    if not note:
+        value = float(control.replace(",", ""))
+        yield around("T1", f"Plumtree, {senders}: control beside the paper", control, fmean(ihaves), value, value / 500)
+
+
+def _churn(setting: Setting) -> Iterator[Report]:
+    nodes, rounds = setting.pick(400, 10_000), setting.pick(20, 100)
+    note = _note(setting, nodes)
+    yield Progress(f"{nodes} nodes join one by one", 0.0)
+    crowd = trees(setting, nodes)
+    several(crowd, 3, lambda: 0)
+    reached, redundancy = [], []
+    for number in range(rounds):
+        yield Progress("nodes die every round", number / rounds)
+        # At once: the broadcast meets links that nobody knows to be broken.
+        crowd.kill(nodes // 200)
+        one = broadcast(crowd, crowd.rng.choice(crowd.alive))
+        crowd.round(HyParView.shuffle)
+        reached.append(one.reached)
+        redundancy.append(one.redundancy(len(crowd.alive)))
+    yield exactly("T4", "least reliability, 0.5 % die each round", "100 %", min(reached), 1, note)
+    yield Row("T4", "mean RMR meanwhile", "slightly above 0", fmean(redundancy), 0, 0.3, note)
+
+
+def _massive(setting: Setting) -> Iterator[Report]:
+    nodes = setting.pick(400, 10_000)
+    note = _note(setting, nodes)
+    yield Progress(f"{nodes} nodes join one by one", 0.0)
+    crowd = trees(setting, nodes, rounds=setting.pick(20, 50))
+    several(crowd, 3, lambda: 0)
+    points = (50,) if setting.scale == "small" else (10, 30, 50, 70, 80, 90)
+    for index, percent in enumerate(points):
+        yield Progress(f"{percent} % crash", 0.3 + 0.7 * index / len(points))
+        branch = crowd.branch()
+        branch.kill(nodes * percent // 100)
+        branch.sim.run_for(REPAIR_S)
+        healed, calm = _heal(branch)
+        limit = 2 if percent <= 70 else 4
+        yield at_most("T5", f"rounds until all are reached, {percent} % dead", "1 to 4", healed, limit, note)
+        yield at_most("T5", f"rounds until RMR < 0.1, {percent} % dead", "2 to 4", calm, 4, note)
+
+
+def _heal(crowd: Trees) -> tuple[int, int]:
+    """In which round a broadcast first reaches (all but one in a thousand), and in which the redundancy is low again."""
+    healed = calm = 0
+    for number in itertools.count(1):
+        one = broadcast(crowd, crowd.rng.choice(crowd.alive))
+        if not healed and one.reached >= 0.999:
+            healed = number
+        if not calm and one.redundancy(len(crowd.alive)) < 0.1:
+            calm = number
+        if (healed and calm) or number == 20:
+            break
+        crowd.round(HyParView.shuffle)
+    return healed or 99, calm or 99
+
+
+EXPERIMENTS = (
+    Experiment(("T1", "T2", "T3"), "Plumtree in a steady network", _table),
+    Experiment(("T4",), "Plumtree under churn", _churn),
+    Experiment(("T5",), "Plumtree after a massive failure", _massive),
+)
