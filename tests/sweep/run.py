@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import msgspec
 
@@ -52,16 +53,24 @@ class RingRun:
     def run(self) -> None:
         """The whole of it."""
         count = self.rng.randint(2, 9)
-        numbers = self.rng.sample(range(256), count)
-        self.ring.form(numbers, dict.fromkeys(numbers, self._files))
-        for number in numbers:
-            self._watch(self.ring.peers[number])
+        self.begin(self.rng.sample(range(256), count))
         sim = self.ring.sim
         end = sim.now + TROUBLE_S
         while sim.now < end:
             sim.run_for(self.rng.choice((0.001, 0.1, 1.0, 4.0)) * self.rng.random())
             self._act()
-            self._check()
+            self.check()
+        self.end()
+
+    def begin(self, numbers: Sequence[int]) -> None:
+        """A ring of these peers."""
+        self.ring.form(numbers, dict.fromkeys(numbers, self._files))
+        for number in numbers:
+            self._watch(self.ring.peers[number])
+
+    def end(self) -> None:
+        """Nothing goes wrong any more; soon all must be right."""
+        sim = self.ring.sim
         self._heal()
         # Whose every common acquaintance died while they were apart cannot find each other; each must be right for itself.
         # A leaver may go before it has brought anybody together.
@@ -70,7 +79,7 @@ class RingRun:
             sim.run_until(self._is_over, HEAL_S)
         except OverlayError as error:
             raise Wrong(f"{error}: {'; '.join(self.ring.wrong(self.rings) + self.misplaced())}") from None
-        self._check()
+        self.check()
         self._ask_for_all()
 
     def _is_over(self) -> bool:
@@ -93,20 +102,21 @@ class RingRun:
         }
         self.rng.choices(list(actions), list(actions.values()))[0]()
 
-    def _free(self) -> list[SimPeer]:
+    def free(self) -> list[SimPeer]:
         """Members to which something may happen."""
         return [p for p in self.ring.live() if not p.quitting and p.id not in self.paused]
 
     def _join(self) -> None:
         used = {number for number, peer in self.ring.peers.items()}
-        members = self._free()
+        members = self.free()
         if len(used) < 14 and members:
             near = self.rng.choice(members).id
             number = (near + self.rng.randint(1, 3)) % 256 if self.rng.random() < 0.5 else self.rng.randrange(256)
             if number not in used:
-                self._join_as(number, self.rng.choice(members).id)
+                self.join_as(number, self.rng.choice(members).id)
 
-    def _join_as(self, number: int, known: int) -> None:
+    def join_as(self, number: int, known: int) -> None:
+        """One comes in, or tries to."""
         self.ring.join(number, known, self._files).when_done(_ignore)
         self._watch(self.ring.peers[number])
 
@@ -114,16 +124,19 @@ class RingRun:
         """An id that died or left comes back."""
         gone = [number for number, peer in self.ring.peers.items() if peer.gone]
         gone = [n for n in gone if self.ring.peers[n].contact not in self.ring.sim.nodes]
-        members = self._free()
+        members = self.free()
         if gone and members:
             number = self.rng.choice(gone)
             self.returned.add(number)
-            self._join_as(number, self.rng.choice(members).id)
+            self.join_as(number, self.rng.choice(members).id)
 
     def _quit(self) -> None:
-        if len(self._free()) > 1:
-            peer = self.rng.choice(self._free())
-            self.ring.quit(peer.id).when_done(lambda _: self._left(peer))
+        if len(self.free()) > 1:
+            self.quit_one(self.rng.choice(self.free()))
+
+    def quit_one(self, peer: SimPeer) -> None:
+        """It leaves of its own will."""
+        self.ring.quit(peer.id).when_done(lambda _: self._left(peer))
 
     def _left(self, peer: SimPeer) -> None:
         """A leaver that nobody could be reached by takes its records with it; else it must have given them away."""
@@ -136,28 +149,32 @@ class RingRun:
             self.complaints.append(f"{peer.id} left with {names}")
 
     def _kill(self) -> None:
-        if len(self._free()) > 1:
-            self._kill_one(self.rng.choice(self._free()))
+        if len(self.free()) > 1:
+            self.kill_one(self.rng.choice(self.free()))
 
     def _kill_pair(self) -> None:
-        members = self._free()
+        members = self.free()
         if len(members) > 3:
             first = self.rng.randrange(len(members))
-            self._kill_one(members[first])
-            self._kill_one(members[(first + 1) % len(members)])
+            self.kill_one(members[first])
+            self.kill_one(members[(first + 1) % len(members)])
 
-    def _kill_one(self, peer: SimPeer) -> None:
+    def kill_one(self, peer: SimPeer) -> None:
+        """It is gone, with what only it had."""
         self.ring.kill(peer.id)
         for name in peer.records.records:
             if not self._holders(name):
                 self.excused.add(name)
 
     def _store(self) -> None:
-        members = self._free()
+        members = self.free()
         if members and self._names:
-            name = f"{self._names.pop():04}"
-            outcome = self.rng.choice(members).records.store(name)
-            outcome.when_done(lambda pending: self._acknowledged(name, pending))
+            self.store_at(self.rng.choice(members))
+
+    def store_at(self, peer: SimPeer) -> None:
+        """It stores a record that nobody has stored before."""
+        name = f"{self._names.pop():04}"
+        peer.records.store(name).when_done(lambda pending: self._acknowledged(name, pending))
 
     def _acknowledged(self, name: str, pending: Pending[Stored]) -> None:
         if pending.error is None:
@@ -166,20 +183,22 @@ class RingRun:
                 self.excused.add(name)
 
     def _request(self) -> None:
-        members = self._free()
+        members = self.free()
         if members and self.stored:
             name = self.rng.choice(list(self.stored))
             self.rng.choice(members).records.request(name).when_done(_ignore)
 
     def _pause(self) -> None:
-        members = self._free()
+        members = self.free()
         if len(members) > 2:
-            peer = self.rng.choice(members)
-            seconds = self.rng.choice((0.5, 3.0, 15.0))
-            self.ring.sim.pause(peer.contact)
-            self.paused[peer.id] = self.ring.sim.now + seconds
-            self.apart_until = max(self.apart_until, self.ring.sim.now + seconds + 20)
-            self.ring.sim.at(self.ring.sim.now + seconds, self._resume, peer)
+            self.pause_one(self.rng.choice(members), self.rng.choice((0.5, 3.0, 15.0)))
+
+    def pause_one(self, peer: SimPeer, seconds: float) -> None:
+        """It stands still for a while."""
+        self.ring.sim.pause(peer.contact)
+        self.paused[peer.id] = self.ring.sim.now + seconds
+        self.apart_until = max(self.apart_until, self.ring.sim.now + seconds + 20)
+        self.ring.sim.at(self.ring.sim.now + seconds, self._resume, peer)
 
     def _resume(self, peer: SimPeer) -> None:
         if self.paused.pop(peer.id, None) is not None and not peer.gone:
@@ -188,12 +207,16 @@ class RingRun:
     def _partition(self) -> None:
         members = [peer.contact for peer in self.ring.peers.values() if not peer.gone]
         seconds = self.rng.choice((1.0, 10.0, 20.0))
-        self.apart_until = max(self.apart_until, self.ring.sim.now + seconds + 20)
         if self.rng.random() < 0.3 and len(members) > 1:
             one, other = self.rng.sample(members, 2)
             self.faults.cut(one, other)
         else:
             self.faults.partition([contact for contact in members if self.rng.random() < 0.5])
+        self.heal_after(seconds)
+
+    def heal_after(self, seconds: float) -> None:
+        """The network that was just cut is whole again after a while."""
+        self.apart_until = max(self.apart_until, self.ring.sim.now + seconds + 20)
         self.ring.sim.at(self.ring.sim.now + seconds, self.faults.heal)
 
     def _heal(self) -> None:
@@ -260,7 +283,8 @@ class RingRun:
             if received is None or received.size != self.stored[name]:
                 raise Wrong(f"record {name} came as {received}")
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Whether anything was wrong until now."""
         if self.complaints:
             raise Wrong("; ".join(self.complaints[:5]))
 
