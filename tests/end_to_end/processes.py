@@ -44,13 +44,20 @@ def _is_free(port: int) -> bool:
 class Program:
     """peer.py or runner.py in a process, read by two threads."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, stdin: int = subprocess.PIPE, program: str = "peer.py"):
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        stdin: int = subprocess.PIPE,
+        program: str = "peer.py",
+        wrap: Sequence[str] = (),
+    ):
         self.arguments = list(arguments)
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / program), *arguments],
+            [*wrap, sys.executable, str(ROOT / program), *arguments],
             cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -119,15 +126,22 @@ class Program:
 class Ring:
     """Peers in processes of their own."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, host: str = "127.0.0.1"):
         self.folder = folder
+        self.host = host
         self.base_port = free_base_port(range(0, 40))
         self.peers: dict[int, Program] = {}
 
-    def start(self, mode: str, id: int, *others: int, interval: float = 0.5) -> Program:
-        words = [mode, *map(str, (id, *others, interval)), "--base-port", str(self.base_port), "--no-color"]
-        self.peers[id] = program = Program(words, self.folder)
+    def start(self, mode: str, id: int, *others: int | str, interval: float = 0.5, wrap: Sequence[str] = ()) -> Program:
+        words = [mode, *map(str, (id, *others, interval)), "--base-port", str(self.base_port), "--host", self.host]
+        self.peers[id] = program = Program(words, self.folder, wrap=wrap)
         return program
+
+    def form(self, ids: Sequence[int], wrap: Sequence[str] = ()) -> None:
+        """Start them all by `init`, and wait until they are a ring."""
+        for index, id in enumerate(ids):
+            self.start("init", id, *_neighbors(index, ids)[2:], wrap=wrap)
+        self.settle(ids)
 
     def settle(self, ids: Sequence[int]) -> None:
         """Wait until the peers themselves say that the ring is this one: two neighbors on both sides of each."""
@@ -143,7 +157,7 @@ class Ring:
         visitor, seen = Visitor(), {}
         for id in ids:
             try:
-                visited = visitor.ask(visitor.hello("127.0.0.1", self.base_port + id))
+                visited = visitor.ask(visitor.hello(self.host, self.base_port + id))
             except OverlayError:
                 continue
             seen[id] = tuple(int(c.id) for c in (*visited.predecessors[:2], *visited.successors[:2]))

@@ -11,12 +11,24 @@ from typing import Protocol as Interface
 
 from overlay.core.context import Failure, Reason
 from overlay.live.addresses import check_connected, connect
-from overlay.live.connection import FRAME_S, MAX_QUEUE_BYTES, READ_BYTES, STALL_S, Address, Connection, prepare
+from overlay.live.connection import (
+    FRAME_S,
+    MAX_QUEUE_BYTES,
+    READ_BYTES,
+    STALL_S,
+    Address,
+    Connection,
+    descriptor_limit,
+    prepare,
+)
 from overlay.live.frames import frame
 
 MAX_INCOMING = 256
 HELD_BACK = 64
 """Of these, so many are for addresses that have proven to be peers."""
+
+OTHER_USES = 4
+"""Of a process with few descriptors, connections that come in get one in so many: files and our own calls need the rest."""
 
 MAX_STRANGERS_PER_ADDRESS = 32
 MAX_OUTGOING = 256
@@ -66,6 +78,7 @@ class Wire:
         self._listener = listener
         self._clock = clock
         self._source = listener.getsockname()[0]
+        self._descriptors = descriptor_limit()
         self._incoming: dict[Connection, None] = {}
         self._outgoing: dict[Address, Connection] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -188,7 +201,8 @@ class Wire:
         same = [c for c in strangers if c.address[0] == host]
         if len(same) >= MAX_STRANGERS_PER_ADDRESS:
             return self._turn_out(same)
-        if len(self._incoming) < MAX_INCOMING - (0 if host in self._known else HELD_BACK):
+        most = min(MAX_INCOMING, self._descriptors // OTHER_USES)
+        if len(self._incoming) < most - (0 if host in self._known else min(HELD_BACK, most // 4)):
             return True
         # A peer whose connection is taken from it opens another one when it has something to say.
         quiet = sorted((c for c in self._incoming if c.proven and not c.owed), key=lambda c: c.used)

@@ -1,0 +1,68 @@
+"""Strangers by the thousand: connections that say nothing, or a byte now and then, and come back when they are closed."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+
+PER_ADDRESS = 32
+"""From one address no more are let in at all."""
+
+
+def make_room(wanted: int) -> int:
+    """How many sockets this process may have, up to `wanted`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = 65536 if hard == resource.RLIM_INFINITY else hard
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(limit, wanted + 500)), hard))
+    return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 300)
+
+
+def _connect(address: tuple[str, int], number: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setblocking(False)
+    with contextlib.suppress(OSError):
+        if family == socket.AF_INET:
+            # Linux has all of 127.0.0.0/8.
+            sock.bind((f"127.0.1.{1 + number // PER_ADDRESS % 250}", 0))
+        sock.connect(address)
+    return sock
+
+
+@contextlib.contextmanager
+def crowd(address: tuple[str, int], dribbling: int, idle: int) -> Iterator[None]:
+    """So many at the address, all the time."""
+    count = make_room(dribbling + idle)
+    dribbling = dribbling * count // (dribbling + idle)
+    socks = [_connect(address, number) for number in range(count)]
+    over = threading.Event()
+
+    def dribble() -> None:
+        number = 0
+        while not over.wait(0.001):
+            for _ in range(4):
+                number = (number + 1) % count
+                try:
+                    # The beginning of a frame of a hundred bytes that never ends, or nothing.
+                    socks[number].send(b"\0" if number < dribbling else b"")
+                    if socks[number].recv(1) == b"":
+                        raise ConnectionResetError
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    socks[number].close()
+                    socks[number] = _connect(address, number)
+
+    thread = threading.Thread(target=dribble, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for sock in socks:
+            sock.close()
