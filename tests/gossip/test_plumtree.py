@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import pytest
 
 from overlay.core.context import Failure, Reason
@@ -13,35 +11,12 @@ from overlay.gossip.dissemination.base import AskPiece, Content, Piece
 from overlay.gossip.dissemination.plumtree import Gossip, Graft, IHave, Plumtree, PlumtreeConfig, Prune
 from overlay.gossip.dissemination.push import PushConfig, Pusher
 from overlay.gossip.membership.hyparview import HyParView
-from overlay.gossip.services import OnNeighbor
 from overlay.sim import Simulation
 from tests.fakes import FakeContext, alone, contact
+from tests.gossip.hands import Few
 
 ME, A, B, C = (contact(number) for number in range(4))
 ID = b"twelve bytes"
-
-
-class Few:
-    """A membership that a test holds in its hand."""
-
-    def __init__(self, *peers: Contact):
-        self.peers = peers
-        self.listeners: list[OnNeighbor] = []
-
-    def join(self, bootstrap: object) -> None:  # type: ignore[empty-body]
-        """Not asked for here."""
-
-    def neighbors(self) -> tuple[Contact, ...]:
-        return self.peers
-
-    def sample(self, count: int, exclude: Collection[int] = ()) -> list[Contact]:
-        return [peer for peer in self.peers if peer.id not in exclude][:count]
-
-    def subscribe(self, listener: OnNeighbor) -> None:
-        self.listeners.append(listener)
-
-    def unsubscribe(self, listener: OnNeighbor) -> None:
-        self.listeners.remove(listener)
 
 
 def plumtree(*peers: Contact, **config: float) -> tuple[Plumtree, FakeContext, list[bytes]]:
@@ -124,15 +99,15 @@ def test_a_way_that_is_shorter_by_the_threshold_takes_the_place_of_the_longer() 
 
 def test_neighbors_that_come_are_eager_and_those_that_go_are_forgotten() -> None:
     node, ctx, _ = plumtree(A, announced_s=1.0)
-    (tell,) = node.membership.listeners  # type: ignore[attr-defined]
-    tell(B, True)
+    assert isinstance(node.membership, Few)
+    node.membership.tell(B, True)
     assert set(node.view().eager) == {1, 2}
     node.on_ihave(A, IHave(ID, 0))
-    tell(A, False)
+    node.membership.tell(A, False)
     ctx.advance(5)
     assert set(node.view().eager) == {2} and not ctx.take_sent(), "nobody is left to graft from"
     node.stop()
-    assert not node.membership.listeners  # type: ignore[attr-defined]
+    assert not node.membership.listeners
 
 
 # Bodies that are pulled -------------------------------------------------------------------------------------------

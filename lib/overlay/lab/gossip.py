@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from overlay.lab import hyparview, plumtree, sampling
+from overlay.lab import brisa, epidemics, hyparview, plumtree, sampling
 
-EXPERIMENTS = (*hyparview.EXPERIMENTS, *plumtree.EXPERIMENTS, *sampling.EXPERIMENTS)
+EXPERIMENTS = (
+    *hyparview.EXPERIMENTS,
+    *plumtree.EXPERIMENTS,
+    *brisa.EXPERIMENTS,
+    *sampling.EXPERIMENTS,
+    *epidemics.EXPERIMENTS,
+)

@@ -66,7 +66,7 @@ def giant(percent: int, degree: int = 5) -> float:
 
 
 def _run(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(600, 10_000)
+    nodes = setting.pick(400, 10_000)
     note = "" if setting.scale == "paper" else f"N = {nodes}; {SCALED}"
     yield Progress(f"{nodes} nodes join one by one", 0.0)
     crowd = stable_overlay(setting, nodes)
@@ -140,7 +140,7 @@ _PAPER_H6 = {10: 0.98, 20: 0.97, 30: 0.93, 40: 0.86, 50: 0.74, 60: 0.50, 70: 0.1
 
 
 def _cyclon(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(600, 10_000)
+    nodes = setting.pick(400, 10_000)
     note = "" if setting.scale == "paper" else f"N = {nodes}; {SCALED}"
     crowd: Crowd[Cyclon, Pusher] = Crowd(
         setting.seed,

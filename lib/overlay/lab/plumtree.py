@@ -78,7 +78,7 @@ def _note(setting: Setting, nodes: int) -> str:
 
 
 def _table(setting: Setting) -> Iterator[Report]:
-    nodes, count = setting.pick(400, 10_000), setting.pick(30, 40)
+    nodes, count = setting.pick(400, 10_000), setting.pick(8, 40)
     note = _note(setting, nodes)
     yield Progress(f"{nodes} nodes join one by one, twice", 0.0)
     flooded = stable_overlay(setting, nodes)

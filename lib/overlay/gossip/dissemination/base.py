@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from overlay.core.context import Failure
-from overlay.core.message import Command, Contact
+from overlay.core.message import Command, Contact, Message
 from overlay.core.protocol import on
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError
@@ -79,7 +79,7 @@ class _Pull:
 class Disseminator(Service):
     """The base. A subclass says how a broadcast spreads."""
 
-    answers = (Piece,)
+    answers: ClassVar[tuple[type[Message], ...]] = (Piece,)
     inline_bytes: ClassVar[int] = 32 * 1024
 
     def __init__(self, service: str, membership: Membership, buffer_limit: int):
@@ -110,12 +110,16 @@ class Disseminator(Service):
             raise LocalError(f"a broadcast is bytes, not {type(data).__name__}; encode it first")
         if len(data) > MAX_BODY_BYTES:
             raise LocalError(f"a broadcast of {len(data)} bytes; at most {MAX_BODY_BYTES}")
-        id = self.ctx.rng.randbytes(ID_BYTES)
+        id = self.next_id()
         self.sent += 1
         # Our own, coming back, is a duplicate.
         self.remember(id, data)
         self.spread(id)
         return id
+
+    def next_id(self) -> bytes:
+        """What the next broadcast of our own is called."""
+        return self.ctx.rng.randbytes(ID_BYTES)
 
     def spread(self, id: bytes) -> None:
         """Send a broadcast of our own on its way."""
