@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from overlay.core.context import Failure, OnFailed, Reason
@@ -78,8 +79,8 @@ class Disk:
         self.files: dict[str, Body] = {}
         """The shared folder."""
         self._partial: dict[BlobRef, Partial] = {}
-        self._fresh: set[bytes] = set()
-        """Bodies that were fetched and not yet used."""
+        self._fresh: Counter[bytes] = Counter()
+        """How often a body was fetched that was not yet used for it."""
         self.offered: dict[bytes, Body] = {}
         """Files of the shared folder that can be fetched from here until the node stops."""
         self._writing: list[tuple[str, Batch]] = []
@@ -117,7 +118,7 @@ class Disk:
             partial.pieces.clear()
             return False
         self.bodies[source.ref.sha256] = source
-        self._fresh.add(source.ref.sha256)
+        self._fresh[source.ref.sha256] += 1
         return True
 
     def stored(self, service: str) -> dict[str, Entry]:
@@ -182,7 +183,7 @@ class Disk:
                 entries[step.key] = step.entry
                 if step.entry.blob is not None:
                     self.bodies[step.entry.blob.sha256] = self._get(step.entry.blob)
-        self._fresh.difference_update(_used(batch))
+        self._fresh -= Counter(set(_used(batch)))
         for sha256 in touched:
             self._collect(sha256)
 

@@ -25,6 +25,14 @@ class Fetching(NamedTuple):
     outcome: Pending[Received]
 
 
+def follow(first: Pending[Received], second: Pending[Received]) -> None:
+    """Come to the same end."""
+    if first.error is not None:
+        second.fail(first.error)
+    else:
+        second.resolve(first.result())
+
+
 class Requests:
     """Finds a record's holder, pulls the bytes from it, and puts them into the shared folder."""
 
@@ -75,6 +83,10 @@ class Requests:
 
     def _fetch(self, holding: Holding, answered: Answered, outcome: Pending[Received], tries: int) -> None:
         ctx, name, ref, holder = self._ctx, holding.name, holding.ref, holding.holder
+        if name in self._fetching:
+            # It was asked for twice, and the other answer came first.
+            self._fetching[name].outcome.when_done(lambda first: follow(first, outcome))
+            return
         elsewhere = holder.id != ctx.me.id
         if elsewhere:
             ctx.notify(FileFound(name, holder.id, answered.path))
