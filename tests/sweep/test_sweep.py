@@ -50,7 +50,13 @@ def plant_forgotten_notify(plant: pytest.MonkeyPatch) -> None:
 
 def plant_reviving_ping(plant: pytest.MonkeyPatch) -> None:
     """Whoever is heard of is as good as heard: the dead are pointed to again."""
-    plant.setattr(neighborhood.Gone, "__contains__", lambda self, contact: False)
+
+    def of_all(me: Contact, contacts: Any, gone: Any, bits: int) -> list[Contact]:
+        return clockwise(me, contacts, neighborhood.Gone(), bits)
+
+    clockwise = neighborhood.clockwise
+    for module in (chord, neighborhood):
+        plant.setattr(module, "clockwise", of_all)
     plant.setattr(Pings, "fresh", lambda self, contact: True)
 
 

@@ -151,7 +151,8 @@ class Fleet:
         member.kill()
 
     def kill_all(self) -> None:
-        """All at once."""
+        """All at once; that the last ones see the others die is no news then."""
+        self._tell = lambda happening: None
         for id in list(self.members):
             self.kill(id)
 

@@ -98,8 +98,10 @@ class Pings(Protocol):
             if self._started:
                 self._probe(watch)
                 self._check_later()
-            if watch.awaited:
-                self.ctx.after(self.config.await_s, self._await, watch)
+            if not watch.awaited:
+                self._hold(watch)
+            else:
+                self.ctx.after(self.config.await_first_s, self._await, watch, 2 * self.config.await_first_s)
                 self.ctx.after(self.config.waiting_s, self._tell_waiting, watch)
 
     def familiarize(self, familiar: tuple[Contact, ...]) -> None:
@@ -126,6 +128,7 @@ class Pings(Protocol):
 
     def _drop(self, number: int) -> None:
         watch = self.watched.pop(number)
+        self._let_go(watch)
         if watch.doubt is not None:
             watch.doubt.cancel()
 
@@ -205,7 +208,7 @@ class Pings(Protocol):
             if paused or failure.reason in (Reason.OVERLOADED, Reason.LOCAL):
                 self._doubt(watch, 0, self.ctx.now)
             elif self.watched.get(watch.contact.id) is watch:
-                del self.watched[watch.contact.id]
+                self._drop(watch.contact.id)
                 self.listener.dead(watch.contact)
 
         self.ctx.call(watch.contact, Alive(), answered, failed, timeout_s=self.config.question_s)
@@ -213,17 +216,41 @@ class Pings(Protocol):
     def _alive(self, watch: Watch) -> None:
         watch.missed_from = 0
         watch.heard_at = self.ctx.now
-        watch.awaited = False
+        if watch.awaited:
+            watch.awaited = False
+            self._hold(watch)
         if watch.doubt is not None:
             watch.doubt.cancel()
             watch.doubt = None
 
+    # A connection that breaks ----------------------------------------------------------------------------------
+
+    def _hold(self, watch: Watch) -> None:
+        watch.line = watch.contact
+        self.ctx.watch(watch.line, self._cut)
+
+    def _let_go(self, watch: Watch) -> None:
+        if watch.line is not None:
+            self.ctx.unwatch(watch.line)
+            watch.line = None
+
+    def _cut(self, contact: Contact) -> None:
+        """Nobody answers where a watched peer was. The last question comes first then, unless it is open already."""
+        watch = self.watched.get(contact.id)
+        if watch is not None and watch.line == contact and (watch.doubt is None or watch.doubt.active):
+            watch.line = None
+            self._doubted = True
+            if watch.doubt is not None:
+                watch.doubt.cancel()
+            self._question(watch)
+
     # A successor that was named and never heard from -----------------------------------------------------------
 
-    def _await(self, watch: Watch) -> None:
+    def _await(self, watch: Watch, again_s: float) -> None:
         if watch.awaited and self.watched.get(watch.contact.id) is watch:
             self._probe(watch)
-            self.ctx.after(self.config.await_s, self._await, watch)
+            again_s = min(again_s, self.config.await_s)
+            self.ctx.after(again_s, self._await, watch, 2 * again_s)
 
     def _tell_waiting(self, watch: Watch) -> None:
         if watch.awaited and self.watched.get(watch.contact.id) is watch:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Behind:
     """The two predecessors of a peer."""
 
-    __slots__ = ("_asking", "_chord", "first", "second")
+    __slots__ = ("_asking", "_chord", "_next", "first", "second")
 
     def __init__(self, chord: Chord):
         self._chord = chord
         self.first: Contact | None = None
         self.second: Contact | None = None
         self._asking = False
+        self._next: Contact | None = None
+        """The nearest of those that pinged while another was being asked."""
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
@@ -51,10 +53,15 @@ class Behind:
             return
         if chord.leaving or not chord.member or chord.gone.left(sender) or sender.id == chord.ctx.me.id:
             return
-        if (self.nearer(sender) or sender in chord.gone) and not self._asking:
+        if not self.nearer(sender) and sender not in chord.gone:
+            return
+        if self._asking:
             # One question at a time: forged pings must not make us knock at a thousand doors.
-            self._asking = True
-            chord.ask(sender, lambda picture: self._answered(sender, picture), self._asked)
+            if self._next is None or between(self._next.id, sender.id, chord.ctx.me.id):
+                self._next = sender
+            return
+        self._asking = True
+        chord.ask(sender, lambda picture: self._answered(sender, picture), self._asked)
 
     def heard(self, contact: Contact, picture: Neighbors) -> None:
         """Our first predecessor shows who is behind it."""
@@ -73,12 +80,15 @@ class Behind:
 
     def _asked(self) -> None:
         self._asking = False
+        sender, self._next = self._next, None
+        if sender is not None:
+            self.pinged(sender)
 
     def _answered(self, sender: Contact, picture: Neighbors) -> None:
         """Rectify, second half: adopt it if it is still the nearer one."""
-        self._asked()
         if not picture.leaving and picture.member and self.nearer(sender):
             self._adopt(sender, picture)
+        self._asked()
 
     def _adopt(self, contact: Contact, picture: Neighbors) -> None:
         chord = self._chord

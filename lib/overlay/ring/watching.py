@@ -25,8 +25,9 @@ class PingConfig(msgspec.Struct, frozen=True):
     """Between two probes."""
     question_s: float = 2.4
     """For the answer to the last question; with the above it keeps a death within interval + 5 s."""
+    await_first_s: float = 0.1
     await_s: float = 1.0
-    """Between two quiet pings to a successor that has never been heard from."""
+    """Between two quiet pings to a successor that has never been heard from; the first, and the longest after doublings."""
     waiting_s: float = 10.0
     """After which somebody is told that such a successor is waited for."""
     quiet_s: float = 50.0
@@ -60,6 +61,7 @@ class Watch:
         "contact",
         "doubt",
         "heard_at",
+        "line",
         "missed_at",
         "missed_from",
         "picture",
@@ -79,6 +81,8 @@ class Watch:
         """The first ping that has no answer yet; 0 when the last one has. An answer to an earlier one proves nothing."""
         self.missed_at = 0.0
         self.doubt: Timer | None = None
+        self.line: Contact | None = None
+        """Whom we hold a connection to: when that breaks, it is asked at once whether it lives."""
         self.picture: Neighbors | None = None
         """What it last told of its neighbors."""
 
