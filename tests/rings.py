@@ -10,7 +10,7 @@ from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
 from overlay.ids import Key
-from overlay.ring.classroom import RingParts
+from overlay.ring.parts import RingParts
 from overlay.sim import Network, Simulation
 from overlay.store.records import Records
 
@@ -25,7 +25,6 @@ class SimPeer:
         self.contact = contact
         self.parts = RingParts(interval_s)
         self.records = Records(self.parts.router)
-        self.parts.chord.on_change.append(self.records.look)
         self.events: list[msgspec.Struct] = []
         self.quitting = False
         self.gone = False

@@ -1,7 +1,8 @@
 """Key-based routing: one interface to any structured overlay.
 
 Dabek et al., Towards a Common API for Structured Peer-to-Peer Overlays, IPTPS 2003: route, and the upcalls
-forward, deliver and update. There is no state here; `ring` (and later `pastry`) implement `Router`.
+forward, deliver and update. There is no state here; `ring` (and later `pastry`) implement `Router`. To join is the
+overlay's own affair (`ring.admission`).
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class Application(Interface):
         """At every hop, before the message goes on. Pure: it gets no Context and changes nothing."""
 
     def deliver(self, message: Message, route: Route) -> Message | Pending[Message]:
-        """At the root. What it returns travels to the origin.
+        """At the root, once. What it returns travels to the origin.
 
-        It may be called again for one message, so it is idempotent."""
+        Where a root dies on the way, the next one may be asked too, so it is idempotent."""
 
     def update(self, neighbor: Contact, joined: bool) -> None:
-        """A neighbor of this peer came or went."""
+        """A neighbor of this peer came or went, and the peer's range may have changed with it."""
 
 
 class Router(Interface):
@@ -72,6 +73,9 @@ class Router(Interface):
 
     def route(self, application: str, key: int, message: Message, *, hint: Contact | None = None) -> Pending[Answered]:
         """Carry a message to the root of its key. `hint` is the first hop."""
+
+    def local_lookup(self, key: int, count: int) -> tuple[Contact, ...]:
+        """The next hops towards a key, the best first; known here, and asked of nobody."""
 
     def neighbor_set(self) -> tuple[Contact, ...]:
         """The peers next to this one on either side, those behind it first."""

@@ -14,7 +14,7 @@ from overlay.ids import Key
 from overlay.peer.address import show_address
 from overlay.peer.views import Neighbors, PeerView, picture_of
 from overlay.peer.walk import Walk
-from overlay.ring.classroom import RingParts
+from overlay.ring.parts import RingParts
 from overlay.store.records import Records
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class PeerParts:
         self.records = Records(self.ring.router)
         self.ready: Pending[None] = Pending()
         self._unmet: list[str] = []
-        self.ring.chord.on_change += [self.records.look, self._look]
+        self.ring.chord.on_change.append(self._look)
 
     def protocols(self) -> tuple[Protocol, ...]:
         """In the order in which they are added to a node."""

@@ -22,6 +22,7 @@ from overlay.ring.events import Departed, JoinAccepted, JoinReceived, JoinRefuse
 from overlay.ring.messages import (
     Admit,
     Admitted,
+    Ask,
     Before,
     Depart,
     FindBefore,
@@ -38,6 +39,8 @@ ASK_S = 45.0
 AGAIN_S = 0.5
 ADMIT_S = 3.0
 MAX_QUEUE = 64
+SETTLE_TRIES, SETTLE_S = 50, 0.02
+"""Looks whether both neighbors point to a newcomer; they do after two or three round trips, unless they change just then."""
 
 
 class Admission(Protocol):
@@ -73,7 +76,7 @@ class Admission(Protocol):
     def _knock(self, host: str, port: int, until: float) -> None:
         """Try until the time has come; a peer that answers is worth more patience than one that does not."""
         pending = self._joining
-        if pending is None or pending.done:
+        if pending is None or pending.done or self.chord.member:
             return
 
         def met(known: Contact) -> None:
@@ -115,10 +118,42 @@ class Admission(Protocol):
         self.chord.begin(admit.successors, admit.predecessors, awaited=False)
         self.chord.lost.take_over(admit.lost)
         self.ctx.notify(JoinAccepted(*self.chord.names()))
-        pending, self._joining = self._joining, None
-        if pending is not None:
-            pending.resolve(None)
+        self.ctx.after(0, self._settle_in, SETTLE_TRIES)
         return None
+
+    def _settle_in(self, tries: int) -> None:
+        """The join is over when both neighbors point to us, so that from then on every key is looked for in its place."""
+        chord, me = self.chord, self.ctx.me
+        behind, ahead = chord.before, chord.first
+
+        def look(contact: Contact | None, points: Callable[[Neighbors], bool], then: Callable[[], None]) -> None:
+            if contact is None or contact.id == me.id:
+                then()
+                return
+            chord.ctx.call(
+                contact,
+                Ask(),
+                lambda picture: then() if points(picture) else again(),
+                lambda failure: again(),
+                timeout_s=1.0,
+            )
+
+        def again() -> None:
+            if tries:
+                self.ctx.after(SETTLE_S, self._settle_in, tries - 1)
+            else:
+                settled()
+
+        def settled() -> None:
+            pending, self._joining = self._joining, None
+            if pending is not None:
+                pending.resolve(None)
+
+        look(
+            behind,
+            lambda picture: picture.successors[:1] == (me,),
+            lambda: look(ahead, lambda picture: picture.predecessors[:1] == (me,), settled),
+        )
 
     # The peer that is known, and the one that lets in -----------------------------------------------------------
 
@@ -223,10 +258,13 @@ class Admission(Protocol):
 
     # The leaver ----------------------------------------------------------------------------------------------
 
-    def depart(self, then: Callable[[], None]) -> None:
+    def depart(self, then: Callable[[], None], tries: int = SETTLE_TRIES) -> None:
         """Tell everybody who points to us; `then` when they know, or do not answer."""
         chord = self.chord
-        if not chord.member or not any(contact.boot for contact in chord.shown):
+        if self._busy and tries:
+            # A newcomer may have taken its place behind us this moment, and be the only one to hand anything to.
+            self.ctx.after(SETTLE_S, self.depart, then, tries - 1)
+        elif not chord.member or not any(contact.boot for contact in chord.shown):
             # Nobody was ever heard from here, so nobody has to know.
             chord.leave()
             self.ctx.after(0, self._departed, then)

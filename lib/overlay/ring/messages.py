@@ -142,3 +142,11 @@ class Answer(Command, frozen=True):
     path: Path
     payload: Packed
     error: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+class FindFinger(Command, frozen=True):
+    """Routed to the root of a finger's beginning: who are you?"""
+
+
+class Finger(Command, frozen=True):
+    """The answer: it comes from the finger itself, so it has been heard from."""

@@ -1,8 +1,9 @@
 """Key-based routing around the ring: recursive, acknowledged hop by hop, answered by the root in a call of its own.
 
-Sources: Chord's find_successor (CH03, figure 5), without fingers: the classroom shows every hop. The interface is that of
-Dabek et al. (`overlay.kbr`). A hop that stays silent is repeated before it is suspected, for rerouting after one lost
-acknowledgement loses more than it saves.
+Source: Chord's find_successor (CH03, figure 5); the interface is that of Dabek et al. (`overlay.kbr`). The hops are chosen
+in `hops`: by successors alone in the classroom, which shows every hop, and by fingers elsewhere. A hop that stays silent is
+repeated before it is suspected, for rerouting after one lost acknowledgement loses more than it saves.
+Exactly once without failures; with them at most once a root, which knows the tokens it has served.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from overlay.core.codec import DecodeError, pack, unpack
-from overlay.core.context import Failure, Reason
+from overlay.core.context import Failure, Reason, Timer
 from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
@@ -22,43 +23,52 @@ from overlay.ids import Key, between, owns
 from overlay.kbr import Answered, Application, Pass, Route, Stop
 from overlay.ring.chord import Chord
 from overlay.ring.events import Forwarded
+from overlay.ring.hops import Hops
 from overlay.ring.messages import Answer, Forward
 
+MENDING, MENDING_S = 20, 0.25
+"""A message waits so many times so long for a peer that has just lost all the successors it showed."""
 AROUND = "it came around the ring, and no peer took it for its own"
+AROUND_S = 1.0
+"""Before it is sent again then."""
 
 
 class RoutingConfig(msgspec.Struct, frozen=True):
     """How patient a message is."""
 
     hop_s: float = 2.0
-    """For the acknowledgement of a hop."""
+    """For the acknowledgement of a hop whose round trip is not known yet; otherwise that counts."""
     repeats: int = 2
-    """Calls of one hop before the next best is taken."""
+    """Calls of one hop before it is suspected and the next best is taken."""
     attempt_s: float = 10.0
     """For an answer of the root, then it is sent again: a peer that had taken it may be gone."""
     attempts: int = 4
     max_hops: int = 600
     """Twice around the classroom's largest ring."""
     remembered: int = 1024
-    """Hops whose repetition is recognised."""
+    """Hops whose repetition is recognized."""
+    served: int = 256
+    """Answers kept at the root, for an origin that asks again."""
 
 
 class _Operation:
     """A message of ours that has no answer yet."""
 
-    __slots__ = ("attempt", "before", "forward", "hint", "pending")
+    __slots__ = ("attempt", "forward", "hint", "pending", "timer")
 
     def __init__(self, forward: Forward, hint: Contact | None, pending: Pending[Answered]):
         self.forward = forward
         self.hint = hint
         self.pending = pending
         self.attempt = 0
+        self.timer: Timer | None = None
+        """Of the next attempt."""
 
 
 class RingRouter(Protocol):
-    """Routes by successors."""
+    """Routes around the ring."""
 
-    __slots__ = ("_applications", "_seen", "_waiting", "chord", "config")
+    __slots__ = ("_applications", "_neighbors", "_range", "_seen", "_served", "_waiting", "chord", "config", "hops")
     service = "route"
 
     def __init__(self, chord: Chord, config: RoutingConfig = RoutingConfig()):  # noqa: B008 -- frozen
@@ -67,12 +77,33 @@ class RingRouter(Protocol):
         self._applications: dict[str, Application] = {}
         self._waiting: dict[int, _Operation] = {}
         self._seen: dict[tuple[int, int, int], None] = {}
+        self._served: dict[int, Answer | None] = {}
+        """By token; None while the application has not answered yet."""
+        self.hops = Hops(chord)
+        self._neighbors: tuple[Contact, ...] = ()
+        self._range: tuple[int, int] | None = None
+        chord.on_change.append(self._update)
 
     def register(self, application: Application) -> None:
         self._applications[application.name] = application
 
+    def _update(self) -> None:
+        """Tell the applications who came and who went; a range that changed by itself is the first neighbor's coming."""
+        before, self._neighbors = self._neighbors, self.neighbor_set()
+        moved, self._range = self._range != self.range(), self.range()
+        news = [(contact, False) for contact in before if contact not in self._neighbors]
+        news += [(contact, True) for contact in self._neighbors if contact not in before]
+        if moved and not news:
+            news = [(self.chord.before or self.ctx.me, True)]
+        for contact, joined in news:
+            for application in self._applications.values():
+                application.update(contact, joined)
+
     def range(self) -> tuple[int, int] | None:
         return self.chord.range()
+
+    def local_lookup(self, key: int, count: int) -> tuple[Contact, ...]:
+        return tuple(self.hops.towards(key)[:count])
 
     def neighbor_set(self) -> tuple[Contact, ...]:
         picture = self.chord.picture()
@@ -113,7 +144,7 @@ class RingRouter(Protocol):
         forward = msgspec.structs.replace(operation.forward, attempt=operation.attempt)
         hint = operation.hint if operation.attempt == 1 else None
         self._go_on(forward, hint, lambda why: self._no_way(operation, why))
-        self.ctx.after(self.config.attempt_s, self._attempt, operation)
+        operation.timer = self.ctx.after(self.config.attempt_s, self._attempt, operation)
 
     def _no_way(self, operation: _Operation, why: str) -> None:
         if operation.attempt >= self.config.attempts:
@@ -125,6 +156,11 @@ class RingRouter(Protocol):
         if operation is None:
             return None
         application = self._applications[operation.forward.application]
+        if answer.error == AROUND and operation.attempt < self.config.attempts and operation.timer is not None:
+            # Somebody has just come or gone there, and his neighbors do not agree on it yet.
+            operation.timer.cancel()
+            operation.timer = self.ctx.after(AROUND_S, self._attempt, operation)
+            return None
         if answer.error:
             operation.pending.fail(RemoteError(answer.error))
             return None
@@ -145,7 +181,7 @@ class RingRouter(Protocol):
             return Refused("the route is too long")
         if forward.application not in self._applications:
             return Refused(f"nobody is routed to by the name {forward.application!r} here")
-        key = (forward.token, forward.attempt, len(forward.path))
+        key = (forward.token, forward.attempt, int(sender.id))
         if key not in self._seen:
             self._seen[key] = None
             if len(self._seen) > self.config.remembered:
@@ -153,8 +189,13 @@ class RingRouter(Protocol):
             self._go_on(forward, None, lambda why: self._answer(forward, b"", why))
         return None
 
-    def _go_on(self, forward: Forward, hint: Contact | None, failed: Callable[[str], None]) -> None:
-        """Deliver it here, or pass it to the next peer."""
+    def _go_on(
+        self, forward: Forward, hint: Contact | None, failed: Callable[[str], None], patience: int = MENDING
+    ) -> None:
+        """Deliver it here, or pass it to the next peer; while our first successor is being looked for, wait."""
+        if not self.chord.settled and patience:
+            self.ctx.after(MENDING_S, self._go_on, forward, hint, failed, patience - 1)
+            return
         application = self._applications[forward.application]
         try:
             message = unpack(forward.payload, application.messages)
@@ -193,7 +234,7 @@ class RingRouter(Protocol):
 
     def _next_hops(self, forward: Forward, hint: Contact | None) -> list[Contact]:
         """The best first; the others in case it is silent."""
-        hops = list(self.chord.successors)
+        hops = list(self.hops.towards(forward.key))
         before = self.chord.before
         if forward.final and before is not None and not self.chord.leaving:
             # The sender does not know our predecessor yet, to whom or behind whom the key belongs.
@@ -207,18 +248,23 @@ class RingRouter(Protocol):
         final = not forward.before and self._is_root_of(hop, forward)
         onward = msgspec.structs.replace(forward, final=final, path=(*forward.path, self.ctx.me.id))
 
+        asked, patience = self.ctx.now, self.hops.round_trips.timeout_s(hop, self.config.hop_s)
+
+        def taken(_: object) -> None:
+            self.hops.round_trips.note(hop, self.ctx.now - asked)
+
         def silent(failure: Failure) -> None:
             if failure.reason in (Reason.TIMEOUT, Reason.OVERLOADED) and repeats > 1:
                 self._pass_on(forward, hops, repeats - 1, failed)
                 return
             if failure.reason is not Reason.REFUSED:
-                self.chord.pings.doubt(hop)
+                self.hops.suspect(hop, for_good=failure.reason is Reason.UNREACHABLE)
             if len(hops) > 1:
                 self._pass_on(forward, hops[1:], self.config.repeats, failed)
             else:
                 failed(failure.detail or f"Peer {hop.id} {failure.reason.value}")
 
-        self.ctx.call(hop, onward, _taken, silent, timeout_s=self.config.hop_s)
+        self.ctx.call(hop, onward, taken, silent, timeout_s=patience if repeats > 1 else self.config.hop_s)
 
     def _is_root_of(self, hop: Contact, forward: Forward) -> bool:
         """Whether, as far as we know, the next hop is the key's root."""
@@ -232,6 +278,14 @@ class RingRouter(Protocol):
     # The root ------------------------------------------------------------------------------------------------
 
     def _deliver(self, application: Application, message: Message, forward: Forward) -> None:
+        if forward.token in self._served:
+            before = self._served[forward.token]
+            if before is not None:
+                self._send_answer(forward.origin, msgspec.structs.replace(before, path=forward.path))
+            return
+        self._served[forward.token] = None
+        if len(self._served) > self.config.served:
+            del self._served[next(iter(self._served))]
         answer = application.deliver(message, Route(forward.key, forward.origin, forward.path))
         if isinstance(answer, Pending):
             answer.when_done(lambda pending: self._answer_late(forward, pending))
@@ -244,21 +298,26 @@ class RingRouter(Protocol):
         elif pending.error is None:
             self._answer(forward, pack(pending.result()), "")
 
-    def _answer(self, forward: Forward, payload: bytes, error: str, repeats: int = 2) -> None:
+    def _answer(self, forward: Forward, payload: bytes, error: str) -> None:
         answer = Answer(forward.token, forward.path, payload, error[:256])
-        if forward.origin.is_same_peer(self.ctx.me):
+        if forward.token in self._served:
+            self._served[forward.token] = answer
+        self._send_answer(forward.origin, answer)
+
+    def _send_answer(self, origin: Contact, answer: Answer, repeats: int = 2) -> None:
+        if origin.is_same_peer(self.ctx.me):
             self.ctx.after(0, self._answer_here, answer)
             return
 
         def silent(failure: Failure) -> None:
             if repeats > 1 and failure.reason is not Reason.REFUSED:
-                self._answer(forward, payload, error, repeats - 1)
+                self._send_answer(origin, answer, repeats - 1)
 
-        self.ctx.call(forward.origin, answer, _taken, silent, timeout_s=self.config.hop_s)
+        self.ctx.call(origin, answer, _taken, silent, timeout_s=self.config.hop_s)
 
     def _answer_here(self, answer: Answer) -> None:
         self.on_answer(self.ctx.me, answer)
 
 
 def _taken(_: object) -> None:
-    """A hop, or the origin, has it now."""
+    """The origin has it now."""

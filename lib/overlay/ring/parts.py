@@ -1,10 +1,11 @@
-"""The classroom's peer put together: pings, the ring, its routing and its door."""
+"""A ring's peer put together: pings, the ring, its routing, its door, and fingers unless it is the classroom's."""
 
 from __future__ import annotations
 
 from overlay.core.protocol import Protocol
 from overlay.ring.admission import Admission
 from overlay.ring.chord import Chord
+from overlay.ring.fingers import FingerConfig, Fingers
 from overlay.ring.neighborhood import RingConfig
 from overlay.ring.pings import Pings
 from overlay.ring.routing import RingRouter, RoutingConfig
@@ -19,12 +20,15 @@ class RingParts:
         interval_s: float = 3.0,
         ring: RingConfig = RingConfig(),  # noqa: B008 -- frozen
         routing: RoutingConfig = RoutingConfig(),  # noqa: B008 -- frozen
+        fingers: FingerConfig | None = None,
     ):
         self.pings = Pings(PingConfig(interval_s=interval_s))
         self.chord = Chord(self.pings, ring)
         self.router = RingRouter(self.chord, routing)
         self.admission = Admission(self.chord, self.router)
+        self.fingers = None if fingers is None else Fingers(self.chord, self.router, fingers)
 
     def protocols(self) -> tuple[Protocol, ...]:
         """In the order in which they are added to a node."""
-        return self.pings, self.chord, self.router, self.admission
+        protocols = (self.pings, self.chord, self.router, self.admission)
+        return protocols if self.fingers is None else (*protocols, self.fingers)

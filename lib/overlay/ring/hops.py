@@ -1,0 +1,90 @@
+"""Which peer is the next hop, which one after that, and how long to wait for either.
+
+Sources: closest_preceding_node (CH03, figure 5), over fingers and the successor list alike; timeouts by the measured
+round trip, mean + 4 deviations (Rhea et al., Handling Churn in a DHT, section 4.2; Jacobson 1988).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from overlay.core.message import Contact
+from overlay.ids import distance
+
+if TYPE_CHECKING:
+    from overlay.ring.chord import Chord
+    from overlay.ring.fingers import Fingers
+
+MAX_REMEMBERED = 256
+SUSPECTED_S = 10.0
+"""So long a peer that did not answer is passed by; then it has another chance."""
+ALTERNATIVES = 8
+LEAST_S = 0.2
+"""The shortest timeout; a busy process may be silent for so long."""
+
+
+class RoundTrips:
+    """How long peers take to answer. Bounded; who was not heard from for longest is forgotten."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Contact, tuple[float, float]] = {}
+
+    def note(self, peer: Contact, seconds: float) -> None:
+        """An answer came."""
+        mean, deviation = self._known.pop(peer, (seconds, seconds / 2))
+        error = seconds - mean
+        self._known[peer] = mean + error / 8, deviation + (abs(error) - deviation) / 4
+        if len(self._known) > MAX_REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    def timeout_s(self, peer: Contact, longest_s: float) -> float:
+        """How long to wait for the next one; `longest_s` for a peer that never answered."""
+        known = self._known.get(peer)
+        return longest_s if known is None else min(longest_s, max(LEAST_S, known[0] + 4 * known[1]))
+
+
+class Hops:
+    """Chooses hops at one peer."""
+
+    __slots__ = ("_chord", "_suspected", "fingers", "round_trips")
+
+    def __init__(self, chord: Chord):
+        self._chord = chord
+        self.fingers: Fingers | None = None
+        self.round_trips = RoundTrips()
+        self._suspected: dict[Contact, float] = {}
+
+    def suspect(self, contact: Contact, *, for_good: bool) -> None:
+        """It did not answer; `for_good` if nobody, or another incarnation, lives there."""
+        self._chord.pings.doubt(contact)
+        if self.fingers is not None:
+            if for_good:
+                self.fingers.lose(contact)
+            self._suspected[contact] = self._chord.ctx.now + SUSPECTED_S
+            if len(self._suspected) > MAX_REMEMBERED:
+                del self._suspected[next(iter(self._suspected))]
+
+    def towards(self, key: int) -> list[Contact]:
+        """The best hop first: the closest before the key, then those before it, then the successors behind the key."""
+        chord = self._chord
+        if self.fingers is None:
+            return chord.successors
+        me, bits = chord.ctx.me.id, chord.config.bits
+        reach = distance(me, key, bits) or 1 << bits
+        near = [c for c in chord.successors if distance(me, c.id, bits) < reach]
+        preceding = {c.id: c for c in (*self.fingers.before(key), *near) if c not in chord.gone}
+        line = sorted(preceding.values(), key=lambda c: -distance(me, c.id, bits))
+        hops = [*line[:ALTERNATIVES], *chord.successors]
+        hops = list(dict.fromkeys(hops))
+        return [c for c in hops if not self._is_suspected(c)] or hops
+
+    def _is_suspected(self, contact: Contact) -> bool:
+        until = self._suspected.get(contact)
+        if until is None:
+            return False
+        if until <= self._chord.ctx.now:
+            del self._suspected[contact]
+            return False
+        return True
