@@ -78,13 +78,20 @@ class Service(Protocol):
         self.running = False
 
     def every(self, period_s: float, verb: Callable[[], None]) -> None:
-        """Do it each period, for the first time after a random part of one. 0: never; somebody else keeps time."""
-        if period_s:
-            self.ctx.after(self.ctx.rng.random() * period_s, self._tick, period_s, verb)
+        """Do it once in each period, at a random moment of it. 0: never; somebody else keeps time.
 
-    def _tick(self, period_s: float, verb: Callable[[], None]) -> None:
+        Always at the same moment, everybody would meet the same others again and again: Newscast falls apart by that."""
+        if period_s:
+            self._plan(period_s, self.ctx.now, verb)
+
+    def _plan(self, period_s: float, begin: float, verb: Callable[[], None]) -> None:
+        moment = begin + self.ctx.rng.random() * period_s
+        self.ctx.after(moment - self.ctx.now, self._act, period_s, begin + period_s, verb)
+
+    def _act(self, period_s: float, following: float, verb: Callable[[], None]) -> None:
         if self.running:
-            self.ctx.after(period_s, self._tick, period_s, verb)
+            # After a pause, what was missed is not made up for.
+            self._plan(period_s, max(following, self.ctx.now), verb)
             verb()
 
 

@@ -14,8 +14,8 @@ from overlay.gossip.view import Selection
 class NewscastConfig(SamplingConfig, frozen=True):
     """As UnsServ's, with the period in seconds."""
 
-    view_size: int = 10
-    """l: VO06 has 20 and 50."""
+    view_size: int = 20
+    """l: VO06 has 20 and 50. UnsServ has 10: with that, networks of 100 fall apart within 300 periods."""
     period_s: float = 0.2
     buffer: int = 200
     """The whole view, however large it is."""

@@ -1,0 +1,1 @@
+"""Unstructured services to program with: `aio` has them as coroutines, `threads` blocking, `simulated` in virtual time."""

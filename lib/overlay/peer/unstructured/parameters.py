@@ -1,0 +1,108 @@
+"""Which protocol is behind a service, and what its parameters are called: by us, and by UnsServ."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from overlay.core.protocol import Protocol
+from overlay.errors import LocalError
+from overlay.gossip.base import MembershipService
+from overlay.gossip.dissemination.base import Disseminator
+from overlay.gossip.dissemination.brisa import Brisa, BrisaConfig
+from overlay.gossip.dissemination.lpbcast import Lpbcast, LpbcastConfig
+from overlay.gossip.dissemination.mon import Mon, MonConfig
+from overlay.gossip.dissemination.plumtree import Plumtree, PlumtreeConfig
+from overlay.gossip.membership.hyparview import HyParView, HyParViewConfig
+from overlay.gossip.membership.newscast import Newscast, NewscastConfig
+
+C = TypeVar("C", bound=msgspec.Struct)
+
+PROTOCOLS: tuple[type[Protocol], ...] = (Newscast, HyParView, Lpbcast, Mon, Plumtree, Brisa)
+"""Whatever may be added to a running node."""
+
+NEWSCAST_NAMES = {
+    "local_view_size": "view_size",
+    "gossiping_frequency": "period_s",
+    "view_propagation": "propagation",
+    "rpc_timeout": "timeout_s",
+}
+HYPARVIEW_NAMES = {
+    "local_view_size": "passive_size",
+    "active_view_size": "active_size",
+    "gossiping_frequency": "period_s",
+    "rpc_timeout": "timeout_s",
+    "ttl": "arwl",
+}
+MON_NAMES = {"timeout": "timeout_s", "tree_life": "tree_life_s"}
+PLUMTREE_NAMES = {"retrieve_timeout": "announced_s"}
+BRISA_NAMES = {"maintenance_sleep": "retry_s"}
+POLLED = "a broken connection is noticed at once here, so nothing is polled: leave it out"
+WITHOUT = {
+    (HyParViewConfig, "maintenance_sleep"): POLLED,
+    (PlumtreeConfig, "maintenance_sleep"): POLLED,
+    (HyParViewConfig, "peer_selection"): "HyParView's views are kept by random walks: leave it out",
+    (HyParViewConfig, "view_selection"): "HyParView's views are kept by random walks: leave it out",
+    (HyParViewConfig, "view_propagation"): "HyParView's views are kept by random walks: leave it out",
+    (BrisaConfig, "fanout"): "a stream goes to all neighbors: give the membership another active_size",
+}
+"""What UnsServ has and we have not, with the reason."""
+
+
+class Vocabulary(Protocol):
+    """Says from the start what services may speak that come later; it does nothing."""
+
+    service = "gossip"
+    answers = tuple(
+        dict.fromkeys(message for protocol in PROTOCOLS for message in (*protocol.handlers, *protocol.answers))
+    )
+
+
+def membership(network: str, parameters: Mapping[str, Any], *, is_extreme: bool) -> MembershipService:
+    """The protocol of a network, not started. LocalError for a parameter that is none, or out of range."""
+    if is_extreme:
+        return Newscast(network, config_of(NewscastConfig, NEWSCAST_NAMES, parameters))
+    if "ttl" in parameters and "prwl" not in parameters:
+        parameters = {**parameters, "prwl": min(HyParViewConfig().prwl, _half(parameters["ttl"]))}
+    return HyParView(network, config_of(HyParViewConfig, HYPARVIEW_NAMES, parameters))
+
+
+def _half(ttl: Any) -> int:
+    return ttl // 2 if isinstance(ttl, int) else 0
+
+
+def dissemination(
+    instance: str, below: MembershipService, parameters: Mapping[str, Any], *, is_extreme: bool, many_to_many: bool
+) -> Disseminator:
+    """The protocol of a dissemination service, not started."""
+    match is_extreme, many_to_many:
+        case True, True:
+            return Lpbcast(instance, below, config_of(LpbcastConfig, {}, parameters))
+        case True, False:
+            return Mon(instance, below, config_of(MonConfig, MON_NAMES, parameters))
+        case False, True:
+            return Plumtree(instance, below, config_of(PlumtreeConfig, PLUMTREE_NAMES, parameters))
+        case _:
+            return Brisa(instance, below, config_of(BrisaConfig, BRISA_NAMES, parameters))
+
+
+def config_of(kind: type[C], names: Mapping[str, str], parameters: Mapping[str, Any]) -> C:
+    """A protocol's config out of parameters by our names or by UnsServ's."""
+    values = {}
+    for name, value in parameters.items():
+        field = names.get(name, name)
+        if (kind, name) in WITHOUT:
+            raise LocalError(f"{name}: {WITHOUT[kind, name]}")
+        if field not in kind.__struct_fields__:
+            known = (*kind.__struct_fields__, *names)
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise LocalError(f"there is no parameter {name}; {hint}")
+        values[field] = value
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise LocalError(f"a parameter is wrong: {error}") from None
