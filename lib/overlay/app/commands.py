@@ -47,7 +47,7 @@ PEER_COMMANDS = _table(
 
 RUNNER_COMMANDS = _table(
     ("join", "PEER KNOWN", "start PEER, which joins through the peer KNOWN"),
-    ("quit", "[PEER]", "PEER leaves in good order; without PEER: all do, and the runner ends"),
+    ("quit", "[PEER]", "PEER leaves in good order; without PEER the runner ends"),
     ("kill", "PEER", "PEER is gone from one moment to the next"),
     ("store", "PEER NAME", "PEER stores files/NAME.pdf"),
     ("request", "PEER NAME", "PEER gets a copy of NAME"),

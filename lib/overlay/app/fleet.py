@@ -11,7 +11,6 @@ import msgspec
 
 from overlay.app import jsonlines
 from overlay.app.narrator import narrate
-from overlay.app.reporter import Row, row_of
 from overlay.app.terminal import Line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError
@@ -159,7 +158,3 @@ class Fleet:
     def views(self) -> dict[int, Any]:
         """A picture of each, by id in order."""
         return {id: member.view() for id, member in sorted(self.members.items())}
-
-    def rows(self) -> list[Row]:
-        """All places."""
-        return [row_of(view) for view in self.views().values()]

@@ -33,6 +33,11 @@ def route(path: Sequence[int]) -> tuple[Line, ...]:
     return (Line(f"route: {' > '.join(map(str, path))}", ROUTE),) if len(path) > 1 else ()
 
 
+def count(number: int, thing: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def size_text(size: int) -> str:
     """Bytes as people say them."""
     amount = float(size)

@@ -132,13 +132,11 @@ class PeerProgram:
     def _toolbar(self) -> str:
         """The ring from here, for the line below the prompt."""
         view = self.peer.view()
-        texts = [
-            reporter.around(reporter.row_of(view)),
-            f"{len(view.records)} record{'' if len(view.records) == 1 else 's'}",
-        ]
+        texts = [reporter.around(reporter.row_of(view)), *self._progress.texts(view.transfers, time.monotonic())]
+        texts.append(narrator.count(len(view.records), "record"))
         if view.awaited:
             texts.append(f"waiting for {', '.join(map(str, view.awaited))}")
-        return "  |  ".join(texts + self._progress.texts(view.transfers, time.monotonic()))
+        return "  |  ".join(texts)
 
     # From the peer's threads ---------------------------------------------------------------------------------
 
@@ -270,8 +268,7 @@ class PeerProgram:
             self.output.answer([" ".join(records) if records else "no records are kept here"])
 
     def _cancel(self, name: str | None) -> None:
-        count = self.peer.cancel(name)
-        self.output.answer([f"{count} transfer{'' if count == 1 else 's'} cancelled"])
+        self.output.answer([f"{narrator.count(self.peer.cancel(name), 'transfer')} cancelled"])
 
     def _pings(self, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(PING)

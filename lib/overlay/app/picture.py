@@ -31,6 +31,11 @@ def row_pieces(row: Row, width: int, fresh: Collection[tuple[int, int]], dead: C
     return [head, cells[0], arrow, cells[1], arrow, me, arrow, cells[2], arrow, cells[3]]
 
 
+def row_columns(rows: Sequence[Row]) -> int:
+    """How wide a row is."""
+    return 6 * width_of(rows) + 22
+
+
 def rows_picture(
     rows: Sequence[Row], width: int, height: int, fresh: Collection[tuple[int, int]], dead: Collection[int]
 ) -> Picture:
@@ -39,7 +44,7 @@ def rows_picture(
         return []
     rows = sorted(rows, key=lambda row: row.id)
     id_width = width_of(rows)
-    row_width = 6 * id_width + 22
+    row_width = row_columns(rows)
     columns = max(1, (width + len(GAP)) // (row_width + len(GAP)))
     columns = min(columns, math.ceil(len(rows) / height))
     left_out = len(rows) - columns * height
@@ -123,8 +128,9 @@ def _merge(line: Sequence[Piece]) -> list[Piece]:
     return merged
 
 
-def beside(left: Picture, right: Picture, width: int) -> Picture:
-    """Two pictures next to each other; the left one takes `width` columns."""
+def beside(left: Picture, right: Picture, gap: int) -> Picture:
+    """Two pictures next to each other."""
+    width = gap + max((sum(len(text) for _, text in line) for line in left), default=0)
     lines: Picture = []
     for index in range(max(len(left), len(right))):
         line = list(left[index]) if index < len(left) else []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from overlay.app import jsonlines, reporter
 from overlay.app.arguments import overlay_arguments
-from overlay.app.terminal import Output
+from overlay.app.terminal import Output, is_terminal
 from overlay.errors import OverlayError
 
 WATCH_S = 1.0
@@ -24,24 +27,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     visitor = Visitor()
     broken: list[bool] = []
     output.on_broken = lambda: broken.append(True)
-    status = 0
+    drawn = 0
     try:
         while True:
             try:
                 ring = visitor.ring(*options.at)
-                if options.json:
-                    output.write(jsonlines.encode(reporter.ring_object(ring)))
-                else:
-                    output.write("\n".join(reporter.block(reporter.rows_of_ring(ring))))
+                lines = [jsonlines.encode(reporter.ring_object(ring))] if options.json else _block(ring)
+                output.write("\n".join([_over(drawn) + lines[0], *lines[1:]]))
+                # In place of the one before, where that is still to be seen as a whole.
+                drawn = len(lines) if options.watch and not options.json and _can_draw_over(output, lines) else 0
                 status = 0
             except OverlayError as error:
                 output.error(str(error))
-                status = 1
+                drawn, status = 0, 1
             if not options.watch or broken:
                 return status
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _block(ring: Iterable[Any]) -> list[str]:
+    return reporter.block(reporter.rows_of_ring(ring))
+
+
+def _over(lines: int) -> str:
+    """Back to where so many lines began, and clean from there."""
+    return f"\x1b[{lines}A\x1b[J" if lines else ""
+
+
+def _can_draw_over(output: Output, lines: Sequence[str]) -> bool:
+    size = shutil.get_terminal_size()
+    plain = os.environ.get("TERM") == "dumb" or not is_terminal(output.out)
+    return not plain and len(lines) < size.lines and max(map(len, lines)) <= size.columns
 
 
 if __name__ == "__main__":

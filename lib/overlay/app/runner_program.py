@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from overlay.app import jsonlines, reporter, script
+from overlay.app import jsonlines, narrator, reporter, script
 from overlay.app.arguments import open_log, runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
@@ -17,7 +17,7 @@ from overlay.app.fleet import Fleet, Happening, Member, summary
 from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
 from overlay.app.progress import Progress
-from overlay.app.reporter import Row
+from overlay.app.reporter import Row, row_of
 from overlay.app.terminal import HINT, PING, ROUTE, SAY, Output
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
@@ -118,11 +118,10 @@ class RunnerProgram:
     def _toolbar(self) -> str:
         ids = sorted(self.fleet.members)
         shown = " > ".join(map(str, ids)) if len(ids) < 20 else f"{len(ids)} peers"
-        return "  |  ".join([shown, *self.transfers()])
+        return "  |  ".join([shown, *self.transfers(self.fleet.views().values())])
 
-    def transfers(self) -> list[str]:
+    def transfers(self, views: Iterable[Any]) -> list[str]:
         """What is on its way, for a line below the ring."""
-        views = self.fleet.views().values()
         moving = {transfer.name: transfer for view in views for transfer in view.transfers}
         return self._progress.texts(list(moving.values())[:2], time.monotonic())
 
@@ -137,7 +136,9 @@ class RunnerProgram:
     # What the peers tell, on their threads -------------------------------------------------------------------
 
     def tell(self, happening: Happening) -> None:
-        """Show it, as the options want it shown."""
+        """Show it, as the options want it shown. What peers see of each other's end when all ends together is no news."""
+        if self.loop.status is not None:
+            return
         self.counters.count(happening)
         if self.options.json:
             if not self.options.reporter:
@@ -156,15 +157,15 @@ class RunnerProgram:
 
     # The reporter --------------------------------------------------------------------------------------------
 
-    def rows(self) -> list[Row]:
+    def rows(self, views: Iterable[Any]) -> list[Row]:
         """Our peers, and with --all those of others."""
-        rows = self.fleet.rows()
+        rows = [row_of(view) for view in views]
         mine = {row.id for row in rows}
         return rows + [row for id, row in self.strangers.items() if id not in mine]
 
     def report(self) -> None:
         """One block, or one JSON object."""
-        rows = self.rows()
+        rows = self.rows(self.fleet.views().values())
         if self.options.json:
             counts = self.counters.totals()
             self.output.write(jsonlines.encode(reporter.rows_object(rows, **counts)))
@@ -280,8 +281,7 @@ class RunnerProgram:
         return pending
 
     def _cancel(self, id: int, name: str | None) -> None:
-        count = self.fleet.get(id).cancel(name)
-        self.output.answer([f"[{id}] {count} transfer{'' if count == 1 else 's'} cancelled"])
+        self.output.answer([f"[{id}] {narrator.count(self.fleet.get(id).cancel(name), 'transfer')} cancelled"])
 
     def _ring(self) -> Pending[Any]:
         if not self.fleet.members:
@@ -301,7 +301,7 @@ class RunnerProgram:
 
     def _status(self, id: int | None) -> None:
         if id is None:
-            self.output.answer(reporter.block(self.rows()))
+            self.output.answer(reporter.block(self.rows(self.fleet.views().values())))
         else:
             self.output.answer(reporter.status(self.fleet.get(id).view()))
 

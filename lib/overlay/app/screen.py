@@ -17,13 +17,16 @@ from prompt_toolkit.layout import ConditionalContainer, FormattedTextControl, HS
 from prompt_toolkit.styles import Style
 
 from overlay.app.console import Console, Lines
-from overlay.app.picture import Changes, Picture, beside, ring_picture, rows_picture, travelled
+from overlay.app.narrator import count
+from overlay.app.picture import Changes, Picture, beside, ring_picture, row_columns, rows_picture, travelled
 
 if TYPE_CHECKING:
     from overlay.app.runner_program import RunnerProgram
 
 KEPT_LINES = 1000
-RING_WIDTH = 36
+RINGS = ((58, 21), (34, 13), (28, 9))
+"""Columns and lines of the drawn ring; the first that fits."""
+GAP = 4
 
 STYLE = Style.from_dict(
     {
@@ -62,6 +65,10 @@ class Screen(Console):
         self._program = program
         self._pane = Pane(program)
         self._changes = Changes()
+        self._views: list[Any] = []
+        """The peers as they are drawn."""
+        self._back = 0
+        """How many lines the pane is scrolled back."""
         super().__init__(*args)
 
     def _layout(self) -> Any:
@@ -87,11 +94,17 @@ class Screen(Console):
 
     def _keys(self) -> KeyBindings:
         keys = super()._keys()
+        keys.add("pageup")(lambda event: self._scroll(1))
+        keys.add("pagedown")(lambda event: self._scroll(-1))
         keys.add("f2")(lambda event: self._loop.post(self._program.narrate, not self._program.narrates))
         return keys
 
+    def _scroll(self, pages: int) -> None:
+        self._back = max(0, self._back + pages * max(1, self._pane_height() - 1))
+
     def _accept(self, buffer: Buffer) -> bool:
         self._pane.answers.clear()
+        self._back = 0
         return super()._accept(buffer)
 
     # What is shown -------------------------------------------------------------------------------------------
@@ -105,17 +118,17 @@ class Screen(Console):
         width, height = self._size()
         room = max(1, height - 3 - self._pane_height())
         program, now = self._program, time.monotonic()
-        rows = program.rows()
-        dead = program.dead()
+        self._views = list(program.fleet.views().values())
+        rows, dead = program.rows(self._views), program.dead()
         fresh = self._changes.fresh(rows, now)
         started, path = program.counters.route
-        reached = travelled(path, now - started)
-        wide = width >= 38 + RING_WIDTH
-        left = rows_picture(rows, width - RING_WIDTH if wide else width, room, fresh, dead)
-        if not wide:
+        least = row_columns(rows) + GAP
+        ring = next((ring for ring in RINGS if least + ring[0] <= width and ring[1] <= room), None)
+        left = rows_picture(rows, width - (ring[0] + GAP if ring else 0), room, fresh, dead)
+        if ring is None:
             return left
-        ring = ring_picture([row.id for row in rows], RING_WIDTH - 2, min(room, 13), dead, path, reached)
-        return beside(left, ring, width - RING_WIDTH)
+        drawn = ring_picture([row.id for row in rows], *ring, dead, path, travelled(path, now - started))
+        return beside(left, drawn, GAP)
 
     def _pane_height(self) -> int:
         """A third of the terminal; without the peers' lines as much of it as the answers need."""
@@ -130,7 +143,11 @@ class Screen(Console):
 
     def _pane_text(self) -> StyleAndTextTuples:
         height = self._pane_height()
-        lines = list(self._pane.lines if self._program.narrates else self._pane.answers)[-height:]
+        lines = list(self._pane.lines if self._program.narrates else self._pane.answers)
+        # Scrolled back, but not to before the beginning.
+        self._back = max(0, min(self._back, len(lines) - height))
+        end = len(lines) - self._back
+        lines = lines[max(0, end - height) : end]
         pieces: StyleAndTextTuples = [("", "\n" * (height - len(lines)))]
         for line in lines:
             pieces += [*to_formatted_text(ANSI(line)), ("", "\n")]
@@ -138,9 +155,10 @@ class Screen(Console):
 
     def _counters_text(self) -> str:
         program, counters = self._program, self._program.counters
-        texts = [f" {len(program.fleet.members)} peers", f"{counters.rate():.0f} messages/s"]
-        if program.options.processes:
-            texts.pop()
-        texts += [f"{len(counters.deaths)} deaths", f"{counters.stored} stored", f"{counters.received} received"]
-        texts += program.transfers() or ["F2: lines", "help"]
-        return " | ".join(texts)
+        records = {name for view in self._views for name in view.records}
+        texts = [count(len(program.fleet.members), "peer")]
+        if not program.options.processes:
+            texts.append(f"{counters.rate():.0f} messages/s")
+        texts += [count(len(records), "record"), count(len(counters.deaths), "death")]
+        texts += program.transfers(self._views) or ["help, F2: lines, PgUp: before"]
+        return f" {' | '.join(texts)}"
