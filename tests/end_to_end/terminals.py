@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyte
+from pyte.screens import Char as Cell
 
 from tests.end_to_end.processes import DEADLINE_S
 
@@ -45,7 +46,7 @@ class Terminal:
     """It runs one program."""
 
     def __init__(self, arguments: list[str], cwd: Path, columns: int = 80, rows: int = 24, **environment: str):
-        self._news = threading.Condition()
+        self._news = threading.Condition(threading.RLock())
         self._master, self._slave = pty.openpty()
         self._screen = _Screen(columns, rows, self.type)
         self._stream: Any = pyte.ByteStream(self._screen)
@@ -88,6 +89,14 @@ class Terminal:
         with self._news:
             return self._screen.gone() + self._screen.seen()
 
+    def cells(self) -> list[list[Cell]]:
+        """What is to be seen, with its colors."""
+        with self._news:
+            buffer = self._screen.buffer
+            return [
+                [buffer[row][column] for column in range(self._screen.columns)] for row in range(self._screen.lines)
+            ]
+
     def colored(self) -> bool:
         """Whether anything that is to be seen has a color."""
         with self._news:
@@ -121,3 +130,6 @@ class Terminal:
 def _environment(cwd: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PROMPT_TOOLKIT_NO_CPR")}
     return {**kept, "TERM": "xterm", "XDG_STATE_HOME": str(cwd), **more}
+
+
+__all__ = ["CTRL_C", "CTRL_D", "ENTER", "F2", "TAB", "UP", "Cell", "Terminal"]
