@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 30
 SEEDS ?= 2000
 
-.PHONY: run test test-slow check sweep fuzz bench clean help
+.PHONY: run test test-slow check sweep fuzz bench papers clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ fuzz: $(VENV)/installed  ## MINUTES=30 of fuzzing
 
 bench: $(VENV)/installed  ## the benchmark table
 	@$(PY) -m benchmarks $(ARGS)
+
+papers: $(VENV)/installed  ## the papers' tables at their own scale, on all cores (ARGS="--rows H1,T1")
+	@PYTHONPATH=lib $(PY) -m overlay.app.program lab gossip --scale paper --jobs 0 --csv papers-gossip.csv $(ARGS)
 
 clean:  ## remove what was made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build lib/overlay.egg-info

@@ -223,6 +223,8 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
     ring.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
     ring.add_argument("--json", action="store_true", help='one JSON object a ring, with "v": 1')
     ring.add_argument("--no-color", action="store_true", help="no colors")
+    # These have modules, and --help, of their own; here they are only listed.
+    actions.add_parser("lab", help="measure what the papers measured", add_help=False)
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,8 @@
-"""overlay: the console script. `overlay ring --at host:port` looks at a running ring."""
+"""overlay: the console script. `overlay ring --at host:port` looks at a ring; other words have modules of their own."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -16,11 +17,15 @@ from overlay.app.terminal import Output, is_terminal
 from overlay.errors import OverlayError
 
 WATCH_S = 1.0
+PROGRAMS = {"lab": "overlay.app.lab_program"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole program; the exit status."""
-    options = overlay_arguments(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in PROGRAMS:
+        return int(importlib.import_module(PROGRAMS[words[0]]).main(words[1:]))
+    options = overlay_arguments(words)
     from overlay.peer.visitor import Visitor
 
     output = Output(no_color=options.no_color)

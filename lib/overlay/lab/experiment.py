@@ -49,8 +49,8 @@ class Row(msgspec.Struct, frozen=True):
         if self.low == self.high:
             return f"= {self.low:g}"
         if math.isinf(self.high):
-            return f">= {self.low:g}"
-        return f"<= {self.high:g}" if math.isinf(self.low) else f"{self.low:g} .. {self.high:g}"
+            return f">= {self.low:.4g}"
+        return f"<= {self.high:.4g}" if math.isinf(self.low) else f"{self.low:.4g} .. {self.high:.4g}"
 
 
 class Progress(msgspec.Struct, frozen=True):

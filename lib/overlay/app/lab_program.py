@@ -1,0 +1,134 @@
+"""overlay lab: the papers' tables, measured again. `overlay lab gossip --scale paper` takes a while."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import overlay
+from overlay.app.terminal import Output, is_terminal
+from overlay.errors import LocalError
+from overlay.lab.experiment import Progress, Row, Setting
+from overlay.lab.suites import SUITES, run
+
+EXAMPLES = """\
+examples:
+  overlay lab gossip                       every table, in a minute, with small networks
+  overlay lab gossip --scale paper --jobs 2 --csv gossip.csv
+  overlay lab gossip --rows T1,H3 --seed 7
+
+The exit status is 1 where a figure is out of its tolerance.
+"""
+REDRAW_S = 0.2
+
+
+def lab_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """`suite`, `rows`, `scale`, `seed`, `jobs`, `csv`."""
+    parser = argparse.ArgumentParser(
+        prog="overlay lab",
+        description="Measure what the papers measured, and put it beside their figures.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("suite", choices=sorted(SUITES), help="whose tables")
+    parser.add_argument("--rows", default="", metavar="H1,T1", help="these rows only")
+    parser.add_argument(
+        "--scale", choices=("small", "paper"), default="small", help="small networks, or the paper's (small)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all chance: the same seed, the same figures (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="experiments at a time, 0 for one a core (1)")
+    parser.add_argument("--csv", metavar="FILE", help="save the rows too")
+    parser.add_argument("--no-color", action="store_true", help="no colors")
+    parser.add_argument("--version", action="version", version=overlay.__version__)
+    options = parser.parse_args(arguments)
+    options.ids = tuple(id.strip() for id in options.rows.split(",") if id.strip())
+    options.jobs = options.jobs if options.jobs > 0 else os.cpu_count() or 1
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The whole command; the exit status."""
+    options = lab_arguments(arguments)
+    output = Output(no_color=options.no_color)
+    table = Table(output)
+    began = time.monotonic()
+    try:
+        for report in run(options.suite, Setting(options.seed, options.scale), options.ids, options.jobs):
+            table.take(report)
+        if options.csv:
+            save(Path(options.csv), table.rows, options.seed, options.scale)
+    except LocalError as error:
+        output.error(str(error))
+        return 2
+    except OSError as error:
+        output.error(f"cannot write {options.csv}: {error.strerror}")
+        return 1
+    except KeyboardInterrupt:
+        table.progress("")
+        return 130
+    out = [row for row in table.rows if not row.holds]
+    table.progress("")
+    rows = ",".join(dict.fromkeys(row.id for row in out)) or options.rows
+    again = f"overlay lab {options.suite} --scale {options.scale} --seed {options.seed}" + (
+        f" --rows {rows}" if rows else ""
+    )
+    output.answer(("", f"{len(table.rows)} figures, {len(out)} out of tolerance, {time.monotonic() - began:.0f} s"))
+    output.answer((f"{'those again' if out else 'again'}: {again}",))
+    return 1 if out else 0
+
+
+class Table:
+    """Rows as they come, and on a terminal how far it is."""
+
+    def __init__(self, output: Output):
+        self.rows: list[Row] = []
+        self._output = output
+        self._live = is_terminal(sys.stderr)
+        self._drawn = 0.0
+
+    def take(self, report: Row | Progress) -> None:
+        """One more report."""
+        if isinstance(report, Progress):
+            now = time.monotonic()
+            if now - self._drawn >= REDRAW_S:
+                self._drawn = now
+                self.progress(f"{report.done:4.0%} {report.what}")
+            return
+        if not self.rows:
+            self.show("", "row", "what", "paper", "ours", "tolerance", "")
+        self.rows.append(report)
+        ours = f"{report.ours:,.0f}" if report.ours == int(report.ours) else f"{report.ours:.4g}"
+        mark = "ok" if report.holds else "OUT"
+        self.show(mark, report.id, report.what, report.paper, ours, report.tolerance, report.note)
+
+    def show(self, mark: str, id: str, what: str, paper: str, ours: str, tolerance: str, note: str) -> None:
+        """One line."""
+        self.progress("")
+        self._output.answer((f"{mark:3} {id:4} {what:62} {paper:>26} {ours:>10}  {tolerance:18} {note}".rstrip(),))
+
+    def progress(self, text: str) -> None:
+        """In the place of what was there."""
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text[:100]}")
+            sys.stderr.flush()
+
+
+def save(path: Path, rows: Sequence[Row], seed: int, scale: str) -> None:
+    """The rows as CSV. OSError where that cannot be written."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("row", "what", "paper", "ours", "low", "high", "holds", "note", "seed", "scale"))
+        for row in rows:
+            writer.writerow(
+                (row.id, row.what, row.paper, row.ours, row.low, row.high, row.holds, row.note, seed, scale)
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
