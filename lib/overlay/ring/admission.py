@@ -178,7 +178,7 @@ class Admission(Protocol):
         if isinstance(message, Join):
             return self._enqueue(message)
         if isinstance(message, Meet):
-            self.chord.consider(message.peer)
+            self.chord.introduced(message.peer)
         return Before(self.chord.picture())
 
     def _enqueue(self, join: Join) -> Pending[Message]:

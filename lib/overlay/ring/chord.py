@@ -44,6 +44,7 @@ class Chord(Protocol):
         "member",
         "on_change",
         "pings",
+        "shortcuts",
         "shown",
         "tail",
     )
@@ -69,6 +70,8 @@ class Chord(Protocol):
         """Called when a pointer has changed."""
         self.meet: Callable[[Contact, Contact], None] = _nobody
         """Routes Meet(contact), beginning at a peer: set by the router."""
+        self.shortcuts: Callable[[], Iterable[Contact]] = tuple
+        """Peers known for another reason, such as fingers: one of them is a way back when the whole list has died."""
         self._settling = Settling(self)
         self._news = True
 
@@ -210,7 +213,7 @@ class Chord(Protocol):
 
     def known(self) -> list[Contact]:
         """Everybody of whom we know, in ring order."""
-        contacts = [*self.tail, *self.acquaintances.contacts(), *self.behind.contacts]
+        contacts = [*self.tail, *self.acquaintances.contacts(), *self.behind.contacts, *self.shortcuts()]
         if self.awaited:
             # Hearsay of an awaited peer is not hearing from it.
             contacts = [contact for contact in contacts if contact.id not in self.awaited]
@@ -228,6 +231,13 @@ class Chord(Protocol):
     def consider(self, contact: Contact) -> None:
         """Somebody who may be a neighbor: looked at in the next round."""
         self._news |= self.acquaintances.consider(self.ctx.me, contact)
+
+    def introduced(self, contact: Contact) -> None:
+        """Somebody found it alive. If we think it dead, that is to be found out."""
+        if contact in self.gone and not self.gone.left(contact):
+            self.lost.add(contact)
+        else:
+            self.consider(contact)
 
     def settle(self, *, loudly: bool = False) -> None:
         """Make what we show right, now."""
@@ -256,10 +266,13 @@ class Chord(Protocol):
 
     def refresh_tail(self) -> None:
         """The list beyond the shown ones (ZV15: succList = [head] + butLast(head's list))."""
-        told: Iterable[Contact] = ()
+        told: Iterable[Contact] | None = None
         for contact in self.shown:
             picture = self.picture_of(contact)
             told = picture.successors if picture is not None else told
+        if told is None:
+            # Better a list of old than none: it is what we live on if those that are shown die together.
+            return
         me, bits = self.ctx.me, self.config.bits
         reach = distance(me.id, self.shown[-1].id if self.shown else me.id, bits)
         line = until(me, [other for other in told if distance(me.id, other.id, bits) > reach], self.gone, bits)

@@ -63,6 +63,7 @@ class Fingers(Protocol):
         router.register(self)
         router.hops.fingers = self
         chord.on_change.append(self._begin)
+        chord.shortcuts = lambda: self.line
 
     # What they are for ---------------------------------------------------------------------------------------
 
