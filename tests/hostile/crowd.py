@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -43,8 +44,9 @@ def crowd(address: tuple[str, int], dribbling: int, idle: int) -> Iterator[None]
 
     def dribble() -> None:
         number = 0
-        while not over.wait(0.001):
-            for _ in range(4):
+        # Each has its turn every few seconds: slower than that and a frame's time is over, faster is no dribble.
+        while not over.wait(0.01):
+            for _ in range(6):
                 number = (number + 1) % count
                 try:
                     # The beginning of a frame of a hundred bytes that never ends, or nothing.
@@ -66,3 +68,15 @@ def crowd(address: tuple[str, int], dribbling: int, idle: int) -> Iterator[None]
         thread.join()
         for sock in socks:
             sock.close()
+
+
+def main() -> None:
+    """A crowd in a process of its own, until its input ends: `python -m tests.hostile.crowd HOST PORT DRIBBLING IDLE`."""
+    host, port, dribbling, idle = sys.argv[1:]
+    with crowd((host, int(port)), int(dribbling), int(idle)):
+        print("all are there", flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -224,3 +226,35 @@ def test_row_20_the_walk_of_the_readme_on_ipv6(ring: Ring) -> None:
         fetch(ring, 8, "2067")
     assert isinstance(ask(victim, "ring", Depart(), Contact(Key(8), "::1", 9, 5)), Refused)
     ring.settle((4, 8, 19))
+
+
+@pytest.mark.slow
+def test_row_3_what_a_crowd_costs_the_honest(ring: Ring, capsys: pytest.CaptureFixture[str]) -> None:
+    """A measurement: the bound is twice the unloaded p99, and the slack is for a machine that does other things too."""
+    ring.form(IDS)
+    victim = Visitor().hello(ring.host, ring.base_port + 4)
+    unloaded: list[float] = []
+    loaded: list[float] = []
+    command = [sys.executable, "-m", "tests.hostile.crowd", *map(str, victim.address), "2000", "600"]
+    for _ in range(6):
+        # In turn, so that whatever else the machine does is in both.
+        unloaded += answers_ms(victim)
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as strangers:
+            assert strangers.stdout is not None
+            strangers.stdout.readline()
+            loaded += answers_ms(victim)
+            strangers.communicate()
+    one, other = (sorted(times)[len(times) * 99 // 100] for times in (unloaded, loaded))
+    with capsys.disabled():
+        print(f"\nhonest p99 {one:.2f} ms; with 2,000 dribbling and 600 idle strangers {other:.2f} ms")
+    assert other < 2 * one + 20
+
+
+def answers_ms(peer: Contact, count: int = 1000) -> list[float]:
+    """How long so many questions take, each on a connection of its own, as a newcomer asks."""
+    visitor, times = Visitor(), []
+    for _ in range(count):
+        began = time.perf_counter()
+        visitor.ask(peer)
+        times.append(1000 * (time.perf_counter() - began))
+    return times
