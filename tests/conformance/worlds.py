@@ -227,7 +227,7 @@ class LiveWorld(World):
         assert peer.driver is not None and peer.driver.traffic is not None
         count, received = itertools.count(), peer.driver.traffic.received_datagram
 
-        def lossy(data: bytes) -> None:
+        def lossy(data: bytes | memoryview) -> None:
             if next(count) % number:
                 received(data)
 

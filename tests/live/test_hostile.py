@@ -219,8 +219,11 @@ def test_a_full_house_takes_the_place_of_the_quietest(victim: ThreadDriver, monk
     monkeypatch.setattr(wire, "MAX_INCOMING", 8)
     monkeypatch.setattr(wire, "HELD_BACK", 2)
     with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(dial(victim)) for _ in range(12)]
-        for number, sock in enumerate(socks):
-            with contextlib.suppress(ConnectionError):
-                sock.sendall(frame(forge(victim.me, Tell(str(number)), counter=number + 1)))
-        assert is_closed(socks[0])
+        socks = []
+        for number in range(1, 13):
+            socks.append(stack.enter_context(dial(victim)))
+            socks[-1].sendall(frame(forge(victim.me, Ask("a peer"), CALL, number, number)))
+            assert answer(socks[-1]).body == Tell("A PEER")
+        assert all(is_closed(sock) for sock in socks[:4])
+        socks[4].sendall(frame(forge(victim.me, Ask("still?"), CALL, 13, 13)))
+        assert answer(socks[4]).body == Tell("STILL?")

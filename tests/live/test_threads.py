@@ -20,6 +20,7 @@ from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Ask, Failed, Folder, Later, Ping, Pong, Talker, Tell, contact
+from tests.peer.support import take_slot
 
 
 def talk(driver: ThreadDriver) -> Talker:
@@ -192,14 +193,19 @@ def test_durable_writes_are_there_in_the_next_life_and_a_full_disk_says_so(make:
 
 @pytest.mark.parametrize(("kind", "name"), [(socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")])
 def test_a_port_that_is_taken_is_named(make: Make, kind: socket.SocketKind, name: str) -> None:
-    with socket.socket(socket.AF_INET, kind) as holder:
-        holder.bind(("127.0.0.1", 0))
+    # Not a port that the system hands out: it could be somebody else's the moment that it is free.
+    base_port, guard = take_slot()
+    port = base_port + 250
+    with guard, socket.socket(socket.AF_INET, kind) as holder:
+        if kind == socket.SOCK_STREAM:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
         if kind == socket.SOCK_STREAM:
             holder.listen()
-        port = holder.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"port {port} \({name}\)"):
             make(4, port=port)
-    make(4, port=port)
+        holder.close()
+        make(4, port=port)
 
 
 def test_an_address_that_is_nobodys_is_refused() -> None:

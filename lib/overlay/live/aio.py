@@ -36,16 +36,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 class LoopPoller:
     """`Poller` over an event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, guarded: Callable[[Callable[[], None]], Callable[[], None]]):
+    def __init__(self, loop: asyncio.AbstractEventLoop, guarded: Callable[[Callable[[], None]], None]):
         self._loop = loop
         self._guarded = guarded
         self._writing: set[int] = set()
 
     def watch(self, sock: socket.socket, ready: Callable[[], None], write: Callable[[], None] | None) -> None:
         """See `Poller`."""
-        self._loop.add_reader(sock.fileno(), self._guarded(ready))
+        self._loop.add_reader(sock.fileno(), self._guarded, ready)
         if write is not None:
-            self._loop.add_writer(sock.fileno(), self._guarded(write))
+            self._loop.add_writer(sock.fileno(), self._guarded, write)
             self._writing.add(sock.fileno())
         else:
             self._stop_writing(sock)
@@ -77,6 +77,8 @@ class AsyncioDriver(Driver):
         self._timer_handle: asyncio.TimerHandle | None = None
         self._tick_handle: asyncio.TimerHandle | None = None
         self._futures: dict[asyncio.Future[Any], None] = {}
+        self._flushed: asyncio.Future[None] | None = None
+        """Awaited by `stop`: done when nothing is left to go out."""
 
     # Life ----------------------------------------------------------------------------------------------------
 
@@ -87,13 +89,12 @@ class AsyncioDriver(Driver):
         assert self._listener is not None and self._udp is not None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._flushed = asyncio.Event()
         self.traffic = Traffic(self)
         self.traffic.wire = self._wire = Wire(
             self.traffic, LoopPoller(self._loop, self._guarded), self._listener, time.monotonic
         )
         self._udp.setblocking(False)
-        self._loop.add_reader(self._udp.fileno(), self._guarded(self._read_datagrams))
+        self._loop.add_reader(self._udp.fileno(), self._guarded, self._read_datagrams)
         try:
             self.call(self.node.start)
         except BaseException:
@@ -110,10 +111,10 @@ class AsyncioDriver(Driver):
             self.disk.submit(lambda: self._on_loop(_settle, written))
             await written
         self._feed()
-        self._flushed.clear()
-        if self._wire.busy and not self.closed.is_set():
+        if not self.closed.is_set() and self._wire.busy:
+            self._flushed = self._loop.create_future()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._flushed.wait(), FLUSH_S)
+                await asyncio.wait_for(self._flushed, FLUSH_S)
         self.kill()
 
     def kill(self) -> None:
@@ -133,8 +134,8 @@ class AsyncioDriver(Driver):
                 # Marked as seen: nobody has to wait for it any more.
                 future.exception()
         self._futures.clear()
-        if self._thread:
-            self._flushed.set()
+        if self._flushed is not None:
+            _settle(self._flushed)
 
     def _end(self, text: str) -> None:
         self._loop.call_soon_threadsafe(self._end_loudly, text)
@@ -159,13 +160,13 @@ class AsyncioDriver(Driver):
         if threading.get_ident() == self._thread or not self._thread:
             super().run(function, *args)
         else:
-            self._loop.call_soon_threadsafe(self._guarded(lambda: self.run(function, *args)))
+            self._loop.call_soon_threadsafe(self._guarded, self.run, function, *args)
 
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """See `Driver`."""
         # A loop that is closed has no node that could hear of it.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._guarded(lambda: self.run(self.if_running, function, *args)))
+            self._loop.call_soon_threadsafe(self._guarded, self.run, self.if_running, function, *args)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -175,26 +176,23 @@ class AsyncioDriver(Driver):
         else:
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _guarded(self, function: Callable[[], None]) -> Callable[[], None]:
-        def call() -> None:
-            if self.closed.is_set():
-                return
-            try:
-                function()
-                self._after_wire()
-            except Exception:
-                self.crash()
-
-        return call
+    def _guarded(self, function: Callable[..., None], *args: Any) -> None:
+        """What the loop calls; an error in it ends the peer."""
+        if self.closed.is_set():
+            return
+        try:
+            function(*args)
+            self._after_wire()
+        except Exception:
+            self.crash()
 
     def _wake_wire(self) -> None:
         if not self._feeding:
             self._feeding = True
-            feed = self._guarded(self._feed)
             if threading.get_ident() == self._thread:
-                self._loop.call_soon(feed)
+                self._loop.call_soon(self._guarded, self._feed)
             else:
-                self._loop.call_soon_threadsafe(feed)
+                self._loop.call_soon_threadsafe(self._guarded, self._feed)
 
     def _feed(self) -> None:
         self._feeding = False
@@ -207,9 +205,9 @@ class AsyncioDriver(Driver):
             self._tick_at = due
             if self._tick_handle is not None:
                 self._tick_handle.cancel()
-            self._tick_handle = self._loop.call_later(due - time.monotonic(), self._guarded(self._tick))
-        if not self._wire.busy:
-            self._flushed.set()
+            self._tick_handle = self._loop.call_later(due - time.monotonic(), self._guarded, self._tick)
+        if self._flushed is not None and not self._wire.busy:
+            _settle(self._flushed)
 
     def _tick(self) -> None:
         self._tick_at = float("inf")
@@ -237,7 +235,7 @@ class AsyncioDriver(Driver):
         self._timer_at = self._timers[0][0] if self._timers else float("inf")
         if self._timers:
             delay_s = max(0.0, self._timer_at - time.monotonic())
-            self._timer_handle = self._loop.call_later(delay_s, self._guarded(self._ring))
+            self._timer_handle = self._loop.call_later(delay_s, self._guarded, self._ring)
 
     def _ring(self) -> None:
         self._timer_at = float("inf")

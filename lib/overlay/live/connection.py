@@ -20,7 +20,8 @@ IDLE_OUTGOING_S = 45.0
 
 MAX_QUEUE_BYTES = 1 << 20
 SEND_BYTES = 1 << 18
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 14
+"""Small, for each thread that reads leaves so much room behind in the heap."""
 
 Address = tuple[str, int]
 

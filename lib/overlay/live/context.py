@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
     from overlay.live.driver import Driver
 
 
+CHANCE = random.SystemRandom()
+"""Chance that nobody can foresee, and that costs a peer no memory: only a simulation has to be repeated."""
+
+
 class LiveContext(Context):
     """See `Context`."""
 
     __slots__ = ("_driver", "_stored")
 
     def __init__(self, driver: Driver, service: str):
-        super().__init__(driver.node, service, driver.seed)
+        super().__init__(driver.node, service, None)
+        self._rng = CHANCE
         self._driver = driver
         self._stored = driver.blobs.entries(service)
 

@@ -12,13 +12,14 @@ import socket
 import threading
 import time
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from overlay.core.blobstore import BlobStore
+from overlay.core.codec import MAX_DATAGRAM_BYTES
 from overlay.core.context import Failure, OnFailed, Reason, Timer, Transfer
 from overlay.core.message import Contact, Message
 from overlay.core.node import Node
@@ -36,7 +37,7 @@ from overlay.live.watching import Hellos, Watches
 from overlay.live.workers import DISK, Lane
 
 T = TypeVar("T")
-DATAGRAM_BYTES = 2048
+DATAGRAM_BYTES = MAX_DATAGRAM_BYTES + 1
 """Room for a datagram; whatever is longer than a message may be is dropped unread."""
 
 FLUSH_S = 2.0
@@ -70,7 +71,6 @@ class Driver:
         if family_of(me.host) is None:
             raise LocalError(f"{me.host} is not the numeric address of one machine, and cannot be advertised")
         self.me = Contact(me.id, me.host, me.port, me.boot or next_boot())
-        self.seed: object = self.me.boot
         self.node = Node(self.me, self)
         self.blobs = blobs
         self.observers = tuple(observers)
@@ -94,11 +94,12 @@ class Driver:
         """What datagrams to peers of the other family leave by; made when the first one is met."""
         self._lock = threading.Lock()
         self._owner = 0
-        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        # Lists, for an empty deque takes 600 bytes, and hundreds of peers live in one process.
+        self._later: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._purge_at = 64
-        self._events: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._events: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._telling = threading.Lock()
 
     def open(self) -> None:
@@ -135,7 +136,7 @@ class Driver:
                 finally:
                     try:
                         while self._later:
-                            handler, its_args = self._later.popleft()
+                            handler, its_args = self._later.pop(0)
                             handler(*its_args)
                     finally:
                         datagrams = self.traffic.take_datagrams() if self.traffic else []
@@ -217,7 +218,7 @@ class Driver:
         while self._events and self._telling.acquire(blocking=False):
             try:
                 while self._events:
-                    function, args = self._events.popleft()
+                    function, args = self._events.pop(0)
                     function(*args)
             except Exception:
                 self.crash()

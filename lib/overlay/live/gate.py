@@ -57,7 +57,7 @@ class Gate:
             Envelope(WIRE_VERSION, kind, me, peer.id, peer.boot, service, number, next(self._counter), message)
         )
 
-    def admit(self, data: bytes, *, datagram: bool) -> Envelope[Message]:
+    def admit(self, data: bytes | memoryview, *, datagram: bool) -> Envelope[Message]:
         """The envelope in `data`, meant for this node and new; Unwelcome for everything else."""
         try:
             envelope = self._codec.decode(data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 WINDOW = 64
 """So far may packets overtake each other (the width of IPsec's window, RFC 4303 section 3.4.3)."""
 
@@ -17,7 +15,7 @@ class ReplayGuard:
     __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[int, int], tuple[int, int]] = OrderedDict()
+        self._seen: dict[tuple[int, int], tuple[int, int]] = {}
 
     def is_fresh(self, sender: tuple[int, int], counter: int) -> bool:
         """Whether this is the first time; remembers that it came."""
@@ -31,5 +29,5 @@ class ReplayGuard:
             fresh = False
         self._seen[sender] = highest, bits
         if len(self._seen) > MAX_SENDERS:
-            self._seen.popitem(last=False)
+            del self._seen[next(iter(self._seen))]
         return fresh

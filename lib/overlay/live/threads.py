@@ -206,14 +206,15 @@ class ThreadDriver(Driver):
 
     def _ping_server_loop(self) -> None:
         assert self._udp is not None and self.traffic is not None
+        buffer = memoryview(bytearray(DATAGRAM_BYTES))
         while not self._halted:
             try:
-                data, _ = self._udp.recvfrom(DATAGRAM_BYTES)
+                count = self._udp.recv_into(buffer)
             except ConnectionError:
                 # Some systems report here that an earlier datagram of ours reached nobody.
                 continue
-            if data or not self._halted:
-                self.traffic.received_datagram(data)
+            if count or not self._halted:
+                self.traffic.received_datagram(buffer[:count])
 
     def _clock_loop(self) -> None:
         while not self._halted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from overlay.core.codec import MAX_DATAGRAM_BYTES
@@ -39,9 +38,9 @@ class Traffic:
         self._driver = driver
         self._node = driver.node
         self.gate = Gate(driver.node)
-        self._ways: OrderedDict[tuple[Contact, int], Way] = OrderedDict()
+        self._ways: dict[tuple[Contact, int], Way] = {}
         self._asked_by_datagram: dict[int, None] = {}
-        self._frames: deque[tuple[Connection | Address, bytes, int]] = deque()
+        self._frames: list[tuple[Connection | Address, bytes, int]] = []
         self._datagrams: list[tuple[bytes, Address]] = []
 
     def take_datagrams(self) -> list[tuple[bytes, Address]]:
@@ -57,7 +56,7 @@ class Traffic:
     def feed_wire(self) -> None:
         """Hand the wire what is to go out; on the wire's thread."""
         while self._frames:
-            way, data, number = self._frames.popleft()
+            way, data, number = self._frames.pop(0)
             if isinstance(way, Connection):
                 self.wire.answer(way, data)
             else:
@@ -142,8 +141,8 @@ class Traffic:
         self._driver.run(self._deliver, envelope, connection)
         return True
 
-    def received_datagram(self, data: bytes) -> None:
-        """A datagram came."""
+    def received_datagram(self, data: bytes | memoryview) -> None:
+        """A datagram came; nothing of `data` is kept."""
         if len(data) > MAX_DATAGRAM_BYTES:
             self.count("datagram too long")
             return
@@ -191,7 +190,7 @@ class Traffic:
         if isinstance(way, Connection):
             way.owed += 1
         if len(self._ways) > MAX_UNANSWERED:
-            forgotten = self._ways.popitem(last=False)[1]
+            forgotten = self._ways.pop(next(iter(self._ways)))
             if isinstance(forgotten, Connection):
                 forgotten.owed -= 1
         return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol as Interface
 
 from overlay.core.context import Failure, Reason
@@ -81,7 +81,7 @@ class Wire:
         self._descriptors = descriptor_limit()
         self._incoming: dict[Connection, None] = {}
         self._outgoing: dict[Address, Connection] = {}
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: dict[str, None] = {}
         self._dirty: list[Connection] = []
         self._next = float("inf")
         self._accepts_at = float("inf")
@@ -232,10 +232,10 @@ class Wire:
         """A message for us came on it."""
         if not connection.proven:
             connection.proven = True
+            self._known.pop(connection.address[0], None)
             self._known[connection.address[0]] = None
-            self._known.move_to_end(connection.address[0])
             if len(self._known) > MAX_KNOWN_ADDRESSES:
-                self._known.popitem(last=False)
+                del self._known[next(iter(self._known))]
 
     def _read(self, connection: Connection) -> None:
         if not connection.open:
@@ -280,8 +280,8 @@ class Wire:
 
     def _rewatch(self, connection: Connection, *, write: bool) -> None:
         connection.wants_write = write
-        on_write = (lambda: self._write(connection)) if write else None
-        self._poller.watch(connection.sock, lambda: self._read(connection), on_write)
+        on_write = partial(self._write, connection) if write else None
+        self._poller.watch(connection.sock, partial(self._read, connection), on_write)
 
     # Time and ends -------------------------------------------------------------------------------------------
 

@@ -58,13 +58,15 @@ class Lane:
 
     def __init__(self, workers: Workers):
         self._workers = workers
-        self._jobs: deque[Job] = deque()
-        self._changed = threading.Condition()
+        self._jobs: list[Job] = []
+        self._lock = threading.Lock()
         self._running = False
+        self._over: threading.Event | None = None
+        """Set when nothing is left to do; made by whoever waits for that."""
 
     def submit(self, job: Job) -> None:
         """Run it after those before it."""
-        with self._changed:
+        with self._lock:
             self._jobs.append(job)
             if self._running:
                 return
@@ -73,17 +75,22 @@ class Lane:
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nothing is left to do."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._running, timeout_s)
+        with self._lock:
+            if not self._running:
+                return True
+            over = self._over = self._over or threading.Event()
+        return over.wait(timeout_s)
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._jobs:
                     self._running = False
-                    self._changed.notify_all()
+                    over, self._over = self._over, None
+                    if over is not None:
+                        over.set()
                     return
-                job = self._jobs.popleft()
+                job = self._jobs.pop(0)
             try:
                 job()
             except Exception:

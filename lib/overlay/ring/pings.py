@@ -292,7 +292,8 @@ class Pings(Protocol):
         watch.heard_at = self.ctx.now
         if watch.doubt is not None or watch.awaited:
             self._alive(watch)
-        if watch.picture is not pong.neighbors:
+        # An equal picture is no news, and the one that is kept already is shared.
+        if watch.picture is not pong.neighbors and watch.picture != pong.neighbors:
             watch.picture = pong.neighbors
             self.listener.heard(sender, pong.neighbors)
 
