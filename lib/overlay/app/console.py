@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, get_common_complete_suffix
 from prompt_toolkit.filters import Condition
@@ -123,8 +124,8 @@ class Console(threading.Thread):
             lambda event: self._loop.post(self._on_end, True)
         )
         keys.add("tab")(self._complete)
-        if hasattr(os, "kill") and os.name == "posix":
-            keys.add("c-z")(lambda event: event.app.suspend_to_background())
+        if hasattr(signal, "SIGTSTP"):
+            keys.add("c-z")(self._suspend)
         return keys
 
     def _complete(self, event: KeyPressEvent) -> None:
@@ -138,6 +139,10 @@ class Console(threading.Thread):
             buffer.insert_text(common)
         elif found:
             self._shown.write("  ".join(completion.text for completion in found) + "\n")
+
+    def _suspend(self, event: KeyPressEvent) -> None:
+        """Ctrl-Z. This very thread is stopped: another would let it go on for a moment, and make the terminal raw again."""
+        run_in_terminal(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTSTP), render_cli_done=True)
 
     def _accept(self, buffer: Buffer) -> bool:
         # What was pasted may be several lines.
