@@ -19,6 +19,7 @@ from prompt_toolkit.styles import Style
 from overlay.app.console import Console, Lines
 from overlay.app.narrator import count
 from overlay.app.picture import Changes, Picture, beside, ring_picture, row_columns, rows_picture, travelled
+from overlay.app.reporter import unmonitored
 
 if TYPE_CHECKING:
     from overlay.app.runner_program import RunnerProgram
@@ -160,5 +161,8 @@ class Screen(Console):
         if not program.options.processes:
             texts.append(f"{counters.rate():.0f} messages/s")
         texts += [count(len(records), "record"), count(len(counters.deaths), "death")]
+        strangers = [id for id in unmonitored(program.rows(self._views)) if id not in program.dead()]
+        if strangers:
+            texts.append(f"{len(strangers)} unmonitored: {', '.join(map(str, strangers[:4]))}")
         texts += program.transfers(self._views) or ["help, F2: lines, PgUp: before"]
         return f" {' | '.join(texts)}"
