@@ -1,138 +1,91 @@
-"""How many events a second the simulator does, beside a bare heap of as many pending events.
-
-    python -m benchmarks.simulator --nodes 1000 10000
-
-The load is ring-like: every node has a round timer of 3 s, sends 3 pings a round, gets 3 answers that each carry a
-small Struct, and looks once whether all have answered. So 8 events a node and round.
-"""
+"""Events a second of the real ring in the simulator, beside a bare heap and simpy with as many pending events."""
 
 from __future__ import annotations
 
-import argparse
 import heapq
+import importlib
+import importlib.util
 import random
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
-import msgspec
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-
-from overlay.core.message import Contact, Datagram
-from overlay.core.protocol import Protocol, on
+from benchmarks.figures import Figure
+from overlay.core.message import Contact
 from overlay.ids import Key
-from overlay.sim import Faults, Network, Simulation
+from overlay.ring.neighborhood import RingConfig
+from overlay.ring.parts import RingParts
+from overlay.sim import Simulation
 
-ROUND_S = 3.0
-PINGS = 3
-
-
-class Neighbors(msgspec.Struct, frozen=True, gc=False):
-    """What an answer carries."""
-
-    successor: Contact
-    predecessor: Contact
+INTERVAL_S = 3.0
+BITS = 32
+EVENTS = 500_000
+BEST = {1_000: "2.9 M heap, 1.2 M simpy", 10_000: "2.1 M heap, 1.0 M simpy", 100_000: "1.1 M heap"}
 
 
-class Ping(Datagram, frozen=True):
-    round: int
-
-
-class Pong(Datagram, frozen=True):
-    round: int
-    neighbors: Neighbors
-
-
-class RingPings(Protocol):
-    """The toy."""
-
-    __slots__ = ("answered", "missed", "neighbors", "peers", "round")
-    service = "pings"
-
-    def __init__(self, peers: tuple[Contact, ...]):
-        self.peers = peers
-        self.neighbors = Neighbors(peers[0], peers[-1])
-        self.round = 0
-        self.answered = 0
-        self.missed = 0
-
-    def start(self) -> None:
-        self.ctx.after(self.ctx.rng.uniform(0, ROUND_S), self.ping)
-
-    def ping(self) -> None:
-        """Begin a round."""
-        self.round += 1
-        self.answered = 0
-        message = Ping(self.round)
-        send = self.ctx.send
-        for peer in self.peers:
-            send(peer, message)
-        self.ctx.after(1.0, self.check)
-        self.ctx.after(ROUND_S, self.ping)
-
-    def check(self) -> None:
-        """Count who is silent."""
-        self.missed += PINGS - self.answered
-
-    @on(Ping)
-    def on_ping(self, sender: Contact, message: Ping) -> None:
-        self.ctx.send(sender, Pong(message.round, self.neighbors))
-
-    @on(Pong)
-    def on_pong(self, sender: Contact, message: Pong) -> None:
-        if message.round == self.round:
-            self.answered += 1
-
-
-def ring(count: int, network: Network) -> Simulation:
-    """A simulation of so many nodes, each started."""
-    sim = Simulation(1, network)
-    places = random.Random(1).sample(range(1 << 60), count)
-    contacts = [Contact(Key(key), f"10.0.{at // 250}.{at % 250}", 12000, 1) for at, key in enumerate(sorted(places))]
-    for at, contact in enumerate(contacts):
-        peers = tuple(contacts[(at + step) % count] for step in range(1, PINGS + 1))
-        sim.start(sim.add(contact, RingPings(peers)))
-    sim.run_for(2 * ROUND_S)
-    return sim
-
-
-def simulated(count: int, events: int, network: Network) -> float:
-    """Events a second, measured over about so many."""
-    sim = ring(count, network)
+def events(count: int) -> list[Figure]:
+    """A second of this process, once the ring stands."""
+    sim, ring = build(count)
+    sim.run_for(3 * INTERVAL_S)
     before, began = sim.events, time.perf_counter()
-    sim.run_for(max(1, events // (8 * count)) * ROUND_S)
-    rate = (sim.events - before) / (time.perf_counter() - began)
-    missed = sum(node.protocols["pings"].missed for node in sim.nodes.values())  # type: ignore[attr-defined]
-    assert network.plain is (missed == 0)
-    return rate
+    while sim.events - before < EVENTS:
+        sim.run_for(INTERVAL_S)
+    value = (sim.events - before) / (time.perf_counter() - began)
+    assert_right(ring)
+    beside = {"bare heap": bare_heap(3 * count)}
+    if importlib.util.find_spec("simpy") is not None:
+        beside["simpy"] = simpy_timeouts(count)
+    return [Figure(f"{count:,} nodes", value, "events/s", beside, BEST.get(count, ""))]
 
 
-def bare_heap(pending: int, events: int) -> float:
+def build(count: int) -> tuple[Simulation, list[RingParts]]:
+    """A ring that knows itself from the beginning, each node with its own phase."""
+    sim, chance = Simulation(1), random.Random(5)
+    step = (1 << BITS) // count
+    line = [Contact(Key(at * step), f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}", 5000, 1) for at in range(count)]
+    ring = []
+    for contact in line:
+        parts = RingParts(INTERVAL_S, RingConfig(bits=BITS))
+        sim.start(sim.add(contact, *parts.protocols()))
+        ring.append(parts)
+    for at, parts in enumerate(ring):
+        ahead, behind = [line[(at + step) % count] for step in (1, 2, 3, 4)], [line[at - 1], line[at - 2]]
+        sim.at(chance.random() * INTERVAL_S, lambda p=parts, a=ahead, b=behind: p.chord.begin(a, b, awaited=False))
+    return sim, ring
+
+
+def assert_right(ring: list[RingParts]) -> None:
+    """A figure of a broken ring would be none."""
+    for at, parts in enumerate(ring):
+        ahead = [ring[(at + step) % len(ring)].chord.ctx.me for step in (1, 2)]
+        if list(parts.chord.shown) != ahead:
+            raise AssertionError(f"node {at} shows {parts.chord.shown}")
+
+
+def bare_heap(pending: int) -> float:
     """Pops and pushes a second of a heap that holds so many."""
-    rng = random.Random(1)
-    heap = [(rng.uniform(0, ROUND_S), number) for number in range(pending)]
+    chance = random.Random(1)
+    heap = [(chance.uniform(0, INTERVAL_S), number) for number in range(pending)]
     heapq.heapify(heap)
     began = time.perf_counter()
-    for number in range(pending, pending + events):
+    for number in range(pending, pending + EVENTS):
         moment, _ = heapq.heappop(heap)
-        heapq.heappush(heap, (moment + ROUND_S, number))
-    return events / (time.perf_counter() - began)
+        heapq.heappush(heap, (moment + INTERVAL_S, number))
+    return EVENTS / (time.perf_counter() - began)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 10000])
-    parser.add_argument("--events", type=int, default=1_000_000, help="about so many for a row (%(default)s)")
-    arguments = parser.parse_args(argv)
-    print(f"{'nodes':>8} {'simulated/s':>12} {'with faults/s':>14} {'bare heap/s':>12}")
-    for count in arguments.nodes:
-        plain = simulated(count, arguments.events, Network())
-        faulty = simulated(count, arguments.events // 4, Faults(loss=0.05, duplicate=0.01, reorder=0.01))
-        print(f"{count:>8} {plain:>12,.0f} {faulty:>14,.0f} {bare_heap(2 * count, arguments.events):>12,.0f}")
+def simpy_timeouts(count: int) -> float:
+    """Timeouts a second of as many simpy processes, which do nothing else."""
+    simpy = importlib.import_module("simpy")
+    environment, chance = simpy.Environment(), random.Random(1)
 
+    def beat(phase: float):  # type: ignore[no-untyped-def]
+        yield environment.timeout(phase)
+        while True:
+            yield environment.timeout(INTERVAL_S)
 
-if __name__ == "__main__":
-    main()
+    for _ in range(count):
+        environment.process(beat(chance.uniform(0, INTERVAL_S)))
+    environment.run(until=2 * INTERVAL_S)
+    rounds = EVENTS // count + 1
+    began = time.perf_counter()
+    environment.run(until=(2 + rounds) * INTERVAL_S)
+    return rounds * count / (time.perf_counter() - began)

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from overlay.core.pending import Pending
+from benchmarks.peers import Member, Threaded
 from overlay.live.aio import run
-from overlay.peer import Peer, PeerView
 from overlay.peer.aio import AsyncPeer
 from tests.peer.support import take_slot
 
@@ -28,46 +27,6 @@ FAR = 16
 WAVE = 32
 DESCRIPTORS = 4096
 PATIENCE_S = 60.0
-
-
-class Threaded:
-    """A `Peer` with the verbs of an `AsyncPeer`."""
-
-    def __init__(self, id: int, **place: Any):
-        self.peer = Peer(id, **place)
-
-    @property
-    def id(self) -> int:
-        return self.peer.id
-
-    def view(self) -> PeerView:
-        return self.peer.view()
-
-    async def setup(self, first: int, second: int) -> None:
-        await asyncio.to_thread(self.peer.setup, first, second)
-
-    async def ready(self) -> None:
-        await done(self.peer.ready)
-
-    async def store(self, name: str) -> Any:
-        return await done(self.peer.store(name))
-
-    async def request(self, name: str) -> Any:
-        return await done(self.peer.request(name))
-
-    def kill(self) -> None:
-        self.peer.kill()
-
-
-async def done(pending: Pending[Any]) -> Any:
-    """What a Pending of another thread comes to."""
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
-    pending.when_done(lambda _: loop.call_soon_threadsafe(over.set))
-    await over.wait()
-    return pending.result()
-
-
-Member = Threaded | AsyncPeer
 
 
 async def each(verb: Callable[[Member], Any], line: Sequence[Member]) -> list[Any]:

@@ -1,0 +1,61 @@
+"""The table: every row, its sizes, and the function that measures it. To add a row, add it here."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from benchmarks import processes, records, rings, simulator, trust, wire
+from benchmarks.figures import Case, Row
+
+DRIVERS = ("threads", "asyncio")
+
+
+def cases(**values: tuple[object, ...]) -> list[Case]:
+    """Every combination."""
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+ROWS = {
+    "form": Row(
+        "N peers to one right ring",
+        rings.form,
+        cases(driver=DRIVERS, count=(7, 32, 128, 256)),
+        cases(driver=DRIVERS, count=(32,)),
+    ),
+    "operations": Row(
+        "Store and request of 100 bytes",
+        records.operations,
+        cases(driver=DRIVERS, peers=(8, 32), clients=(1, 32)),
+        cases(driver=("asyncio",), peers=(8,), clients=(32,)),
+    ),
+    "large": Row(
+        "A record of 100 MiB, hashed, checked and durable",
+        records.large,
+        cases(driver=DRIVERS, where=("disk", "memory")),
+        cases(driver=("asyncio",), where=("disk",)),
+        5,
+    ),
+    "memory": Row(
+        "Memory of a peer beyond the first, in one process",
+        rings.memory,
+        cases(driver=DRIVERS, count=(129,)),
+        cases(driver=("asyncio",), count=(33,)),
+    ),
+    "process": Row("The process of a peer", processes.memory, [{}], [{}], 1),
+    "idle": Row("An idle ring in one process", rings.idle, cases(driver=DRIVERS, count=(32,)), runs=2),
+    "idle-process": Row("An idle ring of processes", processes.idle, [{"seconds": 30.0}], runs=1),
+    "start": Row("The start of a process", processes.start, [{}], [{}], 1),
+    "death": Row(
+        "A death is noticed",
+        rings.death,
+        cases(driver=DRIVERS, interval_s=(3.0,)),
+        cases(driver=("asyncio",), interval_s=(1.0,)),
+        2,
+    ),
+    "frames": Row("Frames on one connection", wire.frames, cases(driver=DRIVERS), cases(driver=("asyncio",))),
+    "codec": Row("The codec", wire.codec, [{}], [{}]),
+    "simulator": Row(
+        "The simulator", simulator.events, cases(count=(1_000, 10_000, 100_000)), cases(count=(1_000,)), runs=2
+    ),
+    "trust": Row("Live and simulated", trust.trust, [{}], [{}]),
+}
