@@ -61,7 +61,11 @@ def test_several_processes_give_the_same_rows() -> None:
 
 def test_every_row_of_the_tables_is_there() -> None:
     wanted = {f"H{n}" for n in range(1, 7)} | {f"T{n}" for n in range(1, 6)} | {f"BR{n}" for n in range(1, 5)}
-    wanted |= {f"N{n}" for n in range(1, 6)} | {"L1", "L2", "L3", "MO1", "MO2", "MO3"}
+    wanted |= (
+        {f"N{n}" for n in range(1, 6)}
+        | {"L1", "L2", "L3", "MO1", "MO2", "MO3", "LG1", "LG2"}
+        | {f"SW{n}" for n in range(1, 7)}
+    )
     assert wanted <= {id for experiment in experiments("gossip") for id in experiment.ids}
 
 

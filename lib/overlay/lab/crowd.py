@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from overlay.core.message import Contact
+from overlay.core.trace import Observer
 from overlay.gossip.base import MembershipService, Service
 from overlay.ids import Key
 from overlay.sim import Network, Simulation
@@ -37,8 +38,9 @@ class Crowd(Generic[M, S]):
         make: Callable[[], M],
         above: Callable[[M], S] | None = None,
         network: Network | None = None,
+        observers: Sequence[Observer] = (),
     ):
-        self.sim = Simulation(seed, network)
+        self.sim = Simulation(seed, network, observers)
         self.rng = random.Random(f"{seed}/crowd")
         self.members: list[M] = []
         self.services: list[S] = []

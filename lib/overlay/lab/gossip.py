@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overlay.lab import brisa, epidemics, hyparview, plumtree, sampling
+from overlay.lab import brisa, epidemics, hyparview, plumtree, sampling, swim
 
 EXPERIMENTS = (
     *hyparview.EXPERIMENTS,
@@ -10,4 +10,5 @@ EXPERIMENTS = (
     *brisa.EXPERIMENTS,
     *sampling.EXPERIMENTS,
     *epidemics.EXPERIMENTS,
+    *swim.EXPERIMENTS,
 )

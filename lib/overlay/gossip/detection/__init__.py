@@ -1,0 +1,1 @@
+"""Who is dead: SWIM, with what Lifeguard adds to it."""

@@ -1,0 +1,97 @@
+"""What SWIM's members tell each other of members: updates, which of two holds, and how often one is told. Values only.
+
+Das, Gupta, Motivala, SWIM, DSN 2002 (SW02), sections 4.1 and 4.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from overlay.core.message import Contact
+from overlay.ids import Key
+
+ALIVE, SUSPECT, DEAD = range(3)
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """News of one member."""
+
+    contact: Contact
+    status: int
+    incarnation: int
+    """SWIM's, which only the member itself raises; not the contact's boot, which is another life."""
+    accuser: Key = Key(0)
+    """Of a suspicion: who has it of its own."""
+
+
+class Member(msgspec.Struct):
+    """A member as seen from here."""
+
+    contact: Contact
+    status: int
+    incarnation: int
+    since: float
+    """When the status began."""
+    accusers: set[Key] = msgspec.field(default_factory=set)
+    """Who suspects it of his own, as far as is known."""
+
+
+def overrides(news: Update, member: Member) -> bool:
+    """Whether news changes what is known of a member (SW02, section 4.2)."""
+    if member.status == DEAD:
+        return False
+    match news.status:
+        case 0:
+            return news.incarnation > member.incarnation
+        case 1:
+            equal = news.incarnation == member.incarnation and member.status == ALIVE
+            return equal or news.incarnation > member.incarnation
+        case _:
+            return news.status == DEAD
+
+
+def suspicion_s(least: float, most: float, confirmations: int, wanted: int) -> float:
+    """How long a suspicion lasts: `most` at first, `least` once so many independent members agree (Lifeguard)."""
+    share = math.log(confirmations + 1) / math.log(wanted + 1)
+    return max(least, most - (most - least) * share)
+
+
+class Rumors:
+    """Updates that are still to be told: of each member the latest, told a limited number of times."""
+
+    __slots__ = ("_told", "_updates")
+
+    def __init__(self) -> None:
+        self._updates: dict[Key, Update] = {}
+        self._told: dict[Key, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._updates)
+
+    def add(self, update: Update) -> None:
+        """Tell it from now on, in the place of older news of the same member."""
+        self._updates[update.contact.id] = update
+        self._told[update.contact.id] = 0
+
+    def drop(self, id: Key) -> None:
+        """Nothing is to be told of this member."""
+        self._updates.pop(id, None)
+        self._told.pop(id, None)
+
+    def pick(self, count: int, times: int, first: Iterable[Update] = ()) -> tuple[Update, ...]:
+        """`first`, and then those that were told least; each that is picked counts as told, after `times` it is dropped."""
+        chosen = list(first)
+        if not self._updates:
+            return tuple(chosen)
+        known = {update.contact.id for update in chosen}
+        order = sorted((told, id) for id, told in self._told.items() if id not in known)
+        for told, id in order[: max(count - len(chosen), 0)]:
+            chosen.append(self._updates[id])
+            if told + 1 >= times:
+                self.drop(id)
+            else:
+                self._told[id] = told + 1
+        return tuple(chosen)
