@@ -26,10 +26,11 @@ def _connect(address: tuple[str, int], number: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family)
     sock.setblocking(False)
-    with contextlib.suppress(OSError):
-        if family == socket.AF_INET:
-            # Linux has all of 127.0.0.0/8.
+    if family == socket.AF_INET:
+        # Linux has all of 127.0.0.0/8; elsewhere they all come from one address.
+        with contextlib.suppress(OSError):
             sock.bind((f"127.0.1.{1 + number // PER_ADDRESS % 250}", 0))
+    with contextlib.suppress(OSError):
         sock.connect(address)
     return sock
 
