@@ -204,9 +204,13 @@ class Wire:
         most = min(MAX_INCOMING, self._descriptors // OTHER_USES)
         if len(self._incoming) < most - (0 if host in self._known else min(HELD_BACK, most // 4)):
             return True
+        if self._turn_out(strangers):
+            return True
+        if host not in self._known:
+            return False
         # A peer whose connection is taken from it opens another one when it has something to say.
-        quiet = sorted((c for c in self._incoming if c.proven and not c.owed), key=lambda c: c.used)
-        return self._turn_out(strangers) or (host in self._known and self._turn_out(quiet[:1]))
+        quiet = [connection for connection in self._incoming if connection.proven and not connection.owed]
+        return self._turn_out(sorted(quiet, key=lambda connection: connection.used)[:1])
 
     def _strangers(self) -> list[Connection]:
         return [connection for connection in self._incoming if not connection.proven]
