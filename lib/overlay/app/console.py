@@ -31,7 +31,7 @@ from prompt_toolkit.widgets import SearchToolbar, TextArea
 
 from overlay.app.completion import Words
 from overlay.app.loop import Loop
-from overlay.app.terminal import Output, is_terminal
+from overlay.app.terminal import Output, clean, is_terminal
 
 REDRAW_S = 0.25
 END_S = 2.0
@@ -145,9 +145,9 @@ class Console(threading.Thread):
         run_in_terminal(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTSTP), render_cli_done=True)
 
     def _accept(self, buffer: Buffer) -> bool:
-        # What was pasted may be several lines.
+        # What was pasted may be several lines, and anything.
         for line in buffer.text.splitlines() or [""]:
-            self._shown.write(f"{self._mark}{line}\n")
+            self._shown.write(f"{self._mark}{clean(line)}\n")
             self._loop.post(self._on_line, line)
         return False
 
