@@ -36,7 +36,7 @@ def test_no_input_over_sockets_ends_a_thread() -> None:
 
 
 def test_a_ring_to_which_anything_happens_ends_right() -> None:
-    ring.some(15, derandomize=True, database=None)
+    ring.some(40, derandomize=True, database=None)
 
 
 def test_a_planted_bug_of_a_ring_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
