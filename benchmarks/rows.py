@@ -27,13 +27,13 @@ ROWS = {
         records.operations,
         cases(driver=DRIVERS, peers=(8, 32), clients=(1, 32)),
         cases(driver=("asyncio",), peers=(8,), clients=(32,)),
+        2,
     ),
     "large": Row(
         "A record of 100 MiB, hashed, checked and durable",
         records.large,
         cases(driver=DRIVERS, where=("disk", "memory")),
         cases(driver=("asyncio",), where=("disk",)),
-        5,
     ),
     "memory": Row(
         "Memory of a peer beyond the first, in one process",
@@ -57,5 +57,5 @@ ROWS = {
     "simulator": Row(
         "The simulator", simulator.events, cases(count=(1_000, 10_000, 100_000)), cases(count=(1_000,)), runs=2
     ),
-    "trust": Row("Live and simulated", trust.trust, [{}], [{}]),
+    "trust": Row("Live and simulated", trust.trust, [{}], [{}], 2),
 }

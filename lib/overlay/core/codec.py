@@ -30,15 +30,22 @@ class DecodeError(RemoteError):
         self.head = head
 
 
+LONG = 1 << 63
+"""Identifiers from here on travel as bytes: msgpack's integers end there."""
+
+_key = functools.lru_cache(1024)(Key)
+"""Hundreds of peers in one process share what they are called."""
+
+
 def _to_wire(value: object) -> object:
     if isinstance(value, Key):
-        return value.to_bytes((value.bit_length() + 7) // 8) if value.bit_length() > 63 else int(value)
+        return int(value) if value < LONG else value.to_bytes((value.bit_length() + 7) // 8)
     raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
 
 
 def _from_wire(wanted: type, value: object) -> object:
     if wanted is Key and isinstance(value, int) and value >= 0:
-        return Key(value)
+        return _key(value)
     if wanted is Key and isinstance(value, bytes) and len(value) <= 64:
         return Key(int.from_bytes(value))
     raise ValueError(f"{value!r} is not a {wanted.__name__}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 
 from overlay.live.frames import FrameReader
@@ -94,12 +93,14 @@ class Connection:
 
     def flush(self, now: float) -> None:
         """Send what the socket takes. OSError when it is broken."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while self.out:
                 with memoryview(self.out)[:SEND_BYTES] as piece:
                     sent = self.sock.send(piece)
                 del self.out[:sent]
                 self.moved = self.used = now
+        except BlockingIOError:
+            pass
 
 
 def prepare(sock: socket.socket) -> None:
