@@ -193,6 +193,8 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--peers", type=_convert(_peers), metavar="2,4,5", help="these peers")
     which.add_argument("--count", type=_convert(_count), metavar="N", help="N peers, spread evenly over the ring")
+    which.add_argument("--gossip", type=_convert(_count), metavar="N", help="N nodes of an unstructured network instead")
+    parser.add_argument("--stable", action="store_true", help="with --gossip: HyParView and Plumtree")
     parser.add_argument("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
     parser.add_argument("-r", "--reporter", action="store_true", help="show the ring every second")
     parser.add_argument("--all", action="store_true", help="with -r: a row for peers of other processes too")
@@ -225,6 +227,7 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
     ring.add_argument("--no-color", action="store_true", help="no colors")
     # These have modules, and --help, of their own; here they are only listed.
     actions.add_parser("lab", help="measure what the papers measured", add_help=False)
+    actions.add_parser("gossip", help="join an unstructured network, with a prompt", add_help=False)
     return parser.parse_args(arguments)
 
 

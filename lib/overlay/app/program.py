@@ -17,7 +17,7 @@ from overlay.app.terminal import Output, is_terminal
 from overlay.errors import OverlayError
 
 WATCH_S = 1.0
-PROGRAMS = {"lab": "overlay.app.lab_program"}
+PROGRAMS = {"lab": "overlay.app.lab_program", "gossip": "overlay.app.gossip_program"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

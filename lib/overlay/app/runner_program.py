@@ -375,6 +375,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = runner_arguments(arguments)
     hidden = hidden_kinds(options) | (frozenset({PING}) if options.reporter else frozenset())
     output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden)
+    if options.gossip:
+        from overlay.app import gossip_runner
+
+        return gossip_runner.main(
+            options.gossip, output, host=options.host, stable=options.stable, seconds=options.seconds
+        )
     make: Callable[..., Member] = real_peer
     if options.processes:
         from overlay.app.processes import ProcessPeer

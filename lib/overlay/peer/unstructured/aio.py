@@ -15,10 +15,11 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from overlay.core.message import Contact
+from overlay.core.trace import Observer
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
 from overlay.ids import Key
@@ -47,10 +48,10 @@ _homes: dict[tuple[asyncio.AbstractEventLoop, Address], AsyncHome] = {}
 class AsyncHome(Home):
     """The networks behind one socket of an asyncio loop."""
 
-    def __init__(self, host: str, port: int):
+    def __init__(self, host: str, port: int, observers: Sequence[Observer] = ()):
         super().__init__()
         id = id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
-        self.driver = AsyncioDriver(Contact(id, host, port), blobs=NoDisk())
+        self.driver = AsyncioDriver(Contact(id, host, port), blobs=NoDisk(), observers=observers)
         self.node = self.driver.node
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -133,12 +134,15 @@ async def join_network(
     network_id: str,
     bootstrap_nodes: Iterable[Address | Node] = (),
     is_extreme: bool = True,
+    *,
+    observers: Sequence[Observer] = (),
     **config: Any,
 ) -> Membership:
     """Listen at `host` and enter a network by the first bootstrap node that lets us in; with none, begin it.
 
     Several networks may live behind one address. Extreme: Newscast, for networks in constant change. Stable: HyParView.
-    The parameters are those of `NewscastConfig` and `HyParViewConfig`, or UnsServ's.
+    The parameters are those of `NewscastConfig` and `HyParViewConfig`, or UnsServ's. `observers` see every message of the
+    address, if this is its first network.
     """
     address = check_address(host)
     bootstrap = [check_address(node) for node in bootstrap_nodes]
@@ -147,7 +151,7 @@ async def join_network(
     if home is not None and network_id in home.networks:
         raise LocalError(f"{address[0]}:{address[1]} is in the network {network_id!r} already")
     if home is None:
-        home = AsyncHome(*address)
+        home = AsyncHome(*address, observers)
         await _taking(address, home.open())
     membership = Membership(home, protocol, network_id, is_extreme=is_extreme)
     try:
