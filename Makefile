@@ -48,8 +48,10 @@ $(VENV)/bench: $(VENV)/installed
 bench: $(VENV)/bench  ## the benchmark table, within fifteen minutes (ARGS="--only form --quick")
 	@$(PY) -m benchmarks $(ARGS)
 
-papers: $(VENV)/installed  ## the papers' tables at their own scale, on all cores (ARGS="--rows H1,T1")
-	@PYTHONPATH=lib $(PY) -m overlay.app.program lab gossip --scale paper --jobs 0 --csv papers-gossip.csv $(ARGS)
+papers: $(VENV)/installed  ## the papers' tables at their own scale, on all cores
+	@for suite in chord gossip; do \
+	  PYTHONPATH=lib $(PY) -m overlay.app.program lab $$suite --scale paper --jobs 0 --csv papers-$$suite.csv $(ARGS) || bad=1; \
+	done; test -z "$$bad"
 
 clean:  ## remove what was made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build lib/overlay.egg-info

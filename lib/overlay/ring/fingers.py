@@ -67,9 +67,8 @@ class Fingers(Protocol):
 
     # What they are for ---------------------------------------------------------------------------------------
 
-    def before(self, key: int) -> list[Contact]:
-        """The fingers between here and the key, in ring order."""
-        reach = distance(self.ctx.me.id, key, self.chord.config.bits) or 1 << self.chord.config.bits
+    def before(self, reach: int) -> list[Contact]:
+        """The fingers at less than this distance, in ring order."""
         return self.line[: bisect_left(self._at, reach)]
 
     def lose(self, contact: Contact) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from overlay.core.message import Contact
-from overlay.ids import distance
 
 if TYPE_CHECKING:
     from overlay.ring.chord import Chord
@@ -66,19 +65,28 @@ class Hops:
             if len(self._suspected) > MAX_REMEMBERED:
                 del self._suspected[next(iter(self._suspected))]
 
-    def towards(self, key: int) -> list[Contact]:
-        """The best hop first: the closest before the key, then those before it, then the successors behind the key."""
+    def towards(self, key: int, count: int = ALTERNATIVES) -> list[Contact]:
+        """The best hop first: the closest before the key, then those before it, then the successors behind the key.
+
+        So many of either, at most."""
         chord = self._chord
         if self.fingers is None:
             return chord.successors
-        me, bits = chord.ctx.me.id, chord.config.bits
-        reach = distance(me, key, bits) or 1 << bits
-        near = [c for c in chord.successors if distance(me, c.id, bits) < reach]
-        preceding = {c.id: c for c in (*self.fingers.before(key), *near) if c not in chord.gone}
-        line = sorted(preceding.values(), key=lambda c: -distance(me, c.id, bits))
-        hops = [*line[:ALTERNATIVES], *chord.successors]
-        hops = list(dict.fromkeys(hops))
-        return [c for c in hops if not self._is_suspected(c)] or hops
+        me, mask = chord.ctx.me.id, (1 << chord.config.bits) - 1
+        reach = (key - me) & mask or mask + 1
+        successors = chord.successors
+        preceding = {(hop.id - me) & mask: hop for hop in self.fingers.before(reach)[-count:]}
+        for hop in reversed(successors):
+            at = (hop.id - me) & mask
+            if at < reach:
+                preceding[at] = hop
+                if len(preceding) >= 2 * count:
+                    break
+        best = [preceding[at] for at in sorted(preceding, reverse=True)[:count]]
+        # A successor behind the key is a way around whoever is silent before it.
+        hops = list(dict.fromkeys([*best, *successors[:count]]))
+        good = [hop for hop in hops if hop not in chord.gone and not (self._suspected and self._is_suspected(hop))]
+        return good or hops
 
     def _is_suspected(self, contact: Contact) -> bool:
         until = self._suspected.get(contact)

@@ -20,12 +20,11 @@ from overlay.ids import Key, distance
 from overlay.ring.chord import Chord
 from overlay.ring.hops import Hops
 
-NAMED = 8
-"""Hops in one answer."""
-MOST_ROOTS = 32
+NAMED = 32
+"""Contacts in one answer, of either kind: enough that half of them may be dead."""
 MOST_ASKED = 64
 
-Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=MOST_ROOTS)]
+Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=NAMED)]
 
 
 class FindNext(Command, frozen=True):
@@ -77,12 +76,12 @@ class Lookups(Protocol):
         chord, me = self.chord, self.ctx.me
         bits = chord.config.bits
         reach = distance(me.id, key, bits) or 1 << bits
-        hops = [hop for hop in self.hops.towards(key) if distance(me.id, hop.id, bits) < reach]
+        hops = [hop for hop in self.hops.towards(key, NAMED) if distance(me.id, hop.id, bits) < reach]
         roots = [root for root in chord.successors if distance(me.id, root.id, bits) >= reach]
         if len(roots) < chord.config.successors:
             # The whole ring is in our list, so that behind the last of it comes ourselves.
             roots.append(me)
-        return Next(tuple(hops[:NAMED]), tuple(roots[:MOST_ROOTS]))
+        return Next(tuple(hops[:NAMED]), tuple(roots[:NAMED]))
 
     @on(FindNext)
     def on_find_next(self, sender: Contact, question: FindNext) -> Message:

@@ -3,6 +3,7 @@
 Source: the assignment (ping a successor every interval), with the rules of death of its silent points: probes at 0, 0.4,
 0.8, 1.2 and 1.6 s after a missed answer, then one question that must be answered within 2.4 s. Loss of datagrams alone
 kills nobody, and a death shows within one interval + 5 s.
+Deviation: a connection is held to each watched peer. A crash resets it, and the last question is asked at once.
 """
 
 from __future__ import annotations
