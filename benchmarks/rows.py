@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from benchmarks import processes, records, rings, simulator, trust, wire
+from benchmarks import gossip, processes, records, rings, simulator, trust, wire
 from benchmarks.figures import Case, Row
 
 DRIVERS = ("threads", "asyncio")
@@ -52,6 +52,21 @@ ROWS = {
         cases(driver=("asyncio",), interval_s=(1.0,)),
         2,
     ),
+    "broadcast": Row(
+        "Broadcasts among nodes of an unstructured network",
+        gossip.broadcasts,
+        cases(is_extreme=(True, False), many_to_many=(True, False), count=(100,)),
+        cases(is_extreme=(False,), many_to_many=(True,), count=(20,)),
+        2,
+    ),
+    "membership": Row(
+        "Who knows whom in an unstructured network",
+        gossip.membership,
+        cases(is_extreme=(True, False), count=(100,)),
+        cases(is_extreme=(False,), count=(20,)),
+        2,
+    ),
+    "swim": Row("SWIM with Lifeguard", gossip.swim, [{"count": 128}], [{"count": 16}], 1),
     "frames": Row("Frames on one connection", wire.frames, cases(driver=DRIVERS), cases(driver=("asyncio",))),
     "codec": Row("The codec", wire.codec, [{}], [{}]),
     "simulator": Row(

@@ -154,6 +154,15 @@ def test_only_a_new_life_brings_a_dead_member_back_before_its_death_is_forgotten
     assert again in node.neighbors()
 
 
+def test_news_is_told_on_its_own_and_only_news() -> None:
+    node, ctx = swim(A, B, C, fanout=2)
+    node.gossip()
+    assert not ctx.sent
+    node.on_told(A, Told((Update(B, SUSPECT, 0, A.id),)))
+    node.gossip()
+    assert [message for _, message in ctx.take_sent()] == [Told((Update(B, SUSPECT, 0, A.id),))] * 2
+
+
 def test_an_acknowledgement_is_no_longer_than_its_probe() -> None:
     node, _ = swim(A)
     node.admitted(A, Members(tuple(Update(contact(number), ALIVE, 0) for number in range(5, 40))))

@@ -39,9 +39,9 @@ class Count(msgspec.Struct, frozen=True):
         return self.payload / max(self.reached * (nodes - 1), 1) - 1
 
 
-def trees(setting: Setting, nodes: int, threshold: int = 0, rounds: int = 10) -> Trees:
+def trees(setting: Setting, nodes: int, rounds: int = 10) -> Trees:
     """The overlay of H1, with Plumtree on top."""
-    config = PlumtreeConfig(threshold=threshold, buffer_limit=4)
+    config = PlumtreeConfig(buffer_limit=4)
     crowd: Trees = Crowd(
         setting.seed,
         lambda: HyParView("lab", HyParViewConfig(period_s=0)),
@@ -81,14 +81,15 @@ def _table(setting: Setting) -> Iterator[Report]:
     nodes, count = setting.pick(400, 10_000), setting.pick(8, 40)
     note = _note(setting, nodes)
     yield Progress(f"{nodes} nodes join one by one, twice", 0.0)
+    rounds = setting.pick(10, 50)
     flooded = stable_overlay(setting, nodes)
-    for _ in range(10):
+    for _ in range(rounds):
         flooded.round(HyParView.shuffle)
     degrees = sum(len(links) for links in flooded.graph())
     flood(flooded, 1)
     payload = sum(service.heard + service.duplicates for service in flooded.services)
     yield exactly("T1", "eager flood: payload", "39,984; sum(deg) - (n-1)", payload, degrees - (nodes - 1), note)
-    crowd = trees(setting, nodes)
+    crowd = trees(setting, nodes, rounds=rounds)
     yield Progress("broadcasting", 0.5)
     depth = max(graphs.depths(crowd.graph(), 0))
     degrees = sum(len(links) for links in crowd.graph())
@@ -108,10 +109,16 @@ def _table(setting: Setting) -> Iterator[Report]:
     yield at_least("T3", "last delivery hop, many senders", "50-70", plain, hops, note + " (an artefact of its engine)")
     if setting.scale == "paper":
         yield Progress("many senders, with optimization", 0.85)
-        better = trees(setting, nodes, threshold=7)
+        better = crowd.branch()
+        for service in better.services:
+            service.config = PlumtreeConfig(threshold=7, buffer_limit=4)
         optimized = several(better, count, lambda: better.rng.choice(better.alive))[2:]
         short = fmean(one.hops for one in optimized)
-        yield Row("T3", "the same with optimization", "~17", short, hops, plain, note)
+        yield around("T3", "the same with optimization", "~17", short, 17, 2)
+        why = "the paper's plain tree is deep by its engine; ours is the breadth-first one of the first sender"
+        yield Row(
+            "T3", "the same: not below one sender's, not above the plain tree's", "in between", short, hops, plain, why
+        )
 
 
 def _counts(senders: str, control: str, counts: list[Count], nodes: int, degrees: int, note: str) -> Iterator[Report]:

@@ -71,6 +71,10 @@ class SwimConfig(msgspec.Struct, frozen=True):
     """lambda: an update is told lambda log n times."""
     updates: int = 6
     """In one message."""
+    gossip_s: float = 0.2
+    """While there is news, it goes out on its own so often, besides on probes; 0: it does not, as in SW02."""
+    fanout: int = 3
+    """To so many."""
     infection: bool = True
     """News travels on probes; without, a death is multicast by whoever finds it (SW02, section 3)."""
     suspicion: bool = True
@@ -94,6 +98,8 @@ class SwimConfig(msgspec.Struct, frozen=True):
         check(0 < self.timeout_s < self.period_s, "0 < timeout_s < period_s")
         check(0 <= self.helpers <= 32, f"{self.helpers} helpers")
         check(1 <= self.updates <= 8, f"{self.updates} updates in a message, of 1 to 8")
+        check(self.gossip_s == 0 or self.gossip_s >= 0.01, f"gossip every {self.gossip_s} s")
+        check(0 <= self.fanout <= 16, f"a fanout of {self.fanout}")
         check(0.5 <= self.spread <= 100 and self.alpha > 0 and self.beta >= 1, "spread, alpha, beta")
         check(1 <= self.confirmations <= 32 and 0 <= self.health <= 32, "confirmations, health")
         check(self.forget_s > 0, f"the dead are remembered for {self.forget_s} s")

@@ -6,8 +6,9 @@ probes. Dadgar, Phillips, Currey, Lifeguard: Local Health Awareness for More Acc
 member that hears little doubts itself first, and a suspicion lasts longer while few share it.
 
 Deviation: an acknowledgement is no longer than its probe, for a datagram's sender can be forged; so probes are padded,
-and an acknowledgement carries as much news as fits. Deviation: a confirmed death is forgotten after a while, and then
-a member that had been taken for dead may come back; SW02 has it come back under another name.
+and an acknowledgement carries as much news as fits. Deviation: while there is news it is told on its own too, as in
+LG18's implementation: a member that comes is known in a second, not in log n periods. Deviation: a confirmed death is
+forgotten after a while, and then a member that was taken for dead may come back; SW02 has it come back as another one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from overlay.gossip.detection.messages import (
     Probe,
     ProbeFor,
     SwimConfig,
+    Told,
 )
 from overlay.gossip.detection.updates import ALIVE, DEAD, SUSPECT, Member, Update
 
@@ -49,11 +51,20 @@ class Swim(Group):
         super().start()
         if self.config.timer:
             self.ctx.after(self.ctx.rng.random() * self.config.period_s, self._tick)
+            self.every(self.config.gossip_s, self.gossip)
 
     def _tick(self) -> None:
         if self.running:
             self.ctx.after(self.config.period_s * self._slowness, self._tick)
             self.probe()
+
+    def gossip(self) -> None:
+        """Tell news to a few, on its own."""
+        if self._rumors and self.config.infection:
+            for peer in self.sample(self.config.fanout):
+                news = self._news([])
+                if news:
+                    self.ctx.send(peer, Told(news))
 
     @property
     def _slowness(self) -> int:
