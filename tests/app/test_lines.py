@@ -16,6 +16,7 @@ from overlay.app.terminal import ASSIGNMENT, ERROR, HINT, PING, ROUTE, Line, Out
 from overlay.core.message import Contact
 from overlay.core.storage import BlobRef
 from overlay.ids import Key
+from overlay.peer.views import Neighbors
 from overlay.ring import events as ring
 from overlay.ring import messages as ring_messages
 from overlay.store import events as store
@@ -125,6 +126,22 @@ def test_the_block_of_the_assignment() -> None:
 def test_ids_are_three_wide_once_one_is() -> None:
     assert reporter.block([Row(2, None, 200, 200, 2)])[1] == "Peer   2 -   ? > 200 > [  2] > 200 >   2"
     assert reporter.around(Row(4, 19, 2, 5, None)) == "19 > 2 > [4] > 5 > ?"
+
+
+@pytest.mark.parametrize(
+    ("behind", "ahead", "row"),
+    [
+        ((), (), Row(2, 2, 2, 2, 2)),
+        ((4,), (4,), Row(2, 2, 4, 4, 2)),
+        ((5,), (4,), Row(2, None, 5, 4, 2)),
+        ((5, 4), (4, 5), Row(2, 4, 5, 4, 5)),
+    ],
+)
+def test_in_a_small_ring_an_asked_peer_stands_for_itself(
+    behind: tuple[int, ...], ahead: tuple[int, ...], row: Row
+) -> None:
+    asked = Neighbors(contact(2), tuple(map(contact, behind)), tuple(map(contact, ahead)), leaving=False)
+    assert reporter.row_of_member(asked) == row
 
 
 class Terminal(io.StringIO):

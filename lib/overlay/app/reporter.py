@@ -45,7 +45,11 @@ def row_of_member(member: Any) -> Row:
     """One asked peer: its `contact`, `predecessors` and `successors`, the nearest first, itself where it has none."""
     me = int(member.contact.id)
     behind = [int(c.id) for c in member.predecessors]
-    ahead = [int(c.id) for c in member.successors] + [me, me]
+    ahead = [int(c.id) for c in member.successors]
+    if len(ahead) < 2 and behind == ahead:
+        # Nobody else, or the same one on both sides: the circle closes at the peer itself, as in its own picture.
+        behind = [*behind, me, me]
+    ahead += [me, me]
     return Row(me, behind[1] if len(behind) > 1 else None, behind[0] if behind else None, ahead[0], ahead[1])
 
 
