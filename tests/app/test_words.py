@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
 from overlay.app import arguments, script
 from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.fleet import summary
 from overlay.errors import LocalError
+
+
+@pytest.fixture(autouse=True)
+def one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks a name server; here one name has addresses, of both families."""
+
+    def look_up(host: str, port: None, *, type: int) -> list[Any]:
+        if host != "localhost":
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [(0, type, 0, "", ("::1", 0, 0, 0)), (0, type, 0, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +46,7 @@ def test_a_peers_commands_in_any_case(line: str, typed: Typed | None) -> None:
     [
         ("join 15 4", Typed("join", (15, 4))),
         ("join 15 [::1]:12004", Typed("join", (15, "[::1]:12004"))),
+        ("join 15 localhost:12004", Typed("join", (15, "127.0.0.1:12004"))),
         ("quit 9", Typed("quit", (9,))),
         ("quit", Typed("quit", (None,))),
         ("store 8 2067", Typed("store", (8, "2067"))),
@@ -75,10 +91,19 @@ def test_arguments_of_a_peer() -> None:
     assert options.keep
     options = arguments.peer_arguments(["--json", "join", "15", "127.0.0.2:12004", "30"])
     assert (options.id, options.known, options.interval, options.json) == (15, "127.0.0.2:12004", 30, True)
+    options = arguments.peer_arguments(
+        ["init", "2", "localhost:4", "[::1]:5", "3", "--host", "localhost", "--bind", "0.0.0.0"]
+    )
+    assert (options.first, options.second, options.host, options.bind) == (
+        "127.0.0.1:4",
+        "[::1]:5",
+        "127.0.0.1",
+        "0.0.0.0",
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["init 2 2 2 3", "init 2 4 2 3", "init 19 2 4 3", "init 255 0 1 3", "init 2 a:1 b:2 3"]
+    "line", ["init 2 2 2 3", "init 2 4 2 3", "init 19 2 4 3", "init 255 0 1 3", "init 2 127.0.0.1:1 [::1]:2 3"]
 )
 def test_small_rings_and_the_place_where_the_circle_closes(line: str) -> None:
     assert arguments.peer_arguments(line.split()).mode == "init"
@@ -106,6 +131,14 @@ def test_small_rings_and_the_place_where_the_circle_closes(line: str) -> None:
         "join 15 127.0.0.1: 3",
         "join 15 ::1:12004 3",
         "join 15 host:99999 3",
+        "join 15 300.1.1.1:12004 3",
+        "join 15 224.0.0.1:12004 3",
+        "join 15 0.0.0.0:12004 3",
+        "join 15 200 3 --base-port 65400",
+        "init 2 foo:12004 5 3",
+        "init 2 4 200 3 --base-port 65400",
+        "init 2 4 5 3 --bind foo",
+        "init 2 4 5 3 --host foo",
         "init 2 4 5 3 --host 0.0.0.0",
         "init 2 4 5 3 --base-port 65534",
         "init 2 4 5 3 --jsn",

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import overlay
 from overlay.app.commands import did_you_mean, known_peer, peer_id
+from overlay.app.hosts import numeric, of_one
 from overlay.app.terminal import clean, short
 from overlay.errors import LocalError
 
@@ -81,9 +82,10 @@ def _port(text: str) -> int:
 
 
 def _advertised(text: str) -> str:
-    if text in ("0.0.0.0", "::", "[::]", "*", ""):
-        raise LocalError(f"{short(text)} cannot be advertised to other peers; give --host an address of this machine")
-    return text.strip("[]")
+    try:
+        return of_one("0.0.0.0" if text == "*" else text)
+    except LocalError as error:
+        raise LocalError(f"{error}; give --host an address of this machine") from None
 
 
 def _peers(text: str) -> tuple[int, ...]:
@@ -102,7 +104,7 @@ def _count(text: str) -> int:
 def _common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", type=_convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
-    add("--bind", metavar="HOST", help="the address to listen on (that of --host)")
+    add("--bind", type=_convert(numeric), metavar="HOST", help="the address to listen on (that of --host)")
     add("--base-port", type=_convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
     add("--files", default="files", metavar="DIR", help="where records are stored from and received into (files)")
     add("--keep", action="store_true", help="keep the records of an earlier run")
@@ -158,7 +160,6 @@ def _understand(options: argparse.Namespace) -> None:
         raise LocalError(f"usage: peer.py {options.mode} {' '.join(places)}; {len(options.values)} values were given")
     options.id = peer_id(options.values[0])
     options.interval = interval(options.values[-1])
-    check_ports(options.base_port, options.id)
     if options.mode == "join":
         options.known = known_peer(options.values[1])
         if options.known == options.id:
@@ -166,6 +167,8 @@ def _understand(options: argparse.Namespace) -> None:
     else:
         options.first, options.second = known_peer(options.values[1]), known_peer(options.values[2])
         check_successors(options.id, options.first, options.second)
+    named = (options.known,) if options.mode == "join" else (options.first, options.second)
+    check_ports(options.base_port, max([options.id, *(peer for peer in named if isinstance(peer, int))]))
 
 
 def check_ports(base_port: int, highest: int) -> None:
@@ -193,7 +196,9 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--peers", type=_convert(_peers), metavar="2,4,5", help="these peers")
     which.add_argument("--count", type=_convert(_count), metavar="N", help="N peers, spread evenly over the ring")
-    which.add_argument("--gossip", type=_convert(_count), metavar="N", help="N nodes of an unstructured network instead")
+    which.add_argument(
+        "--gossip", type=_convert(_count), metavar="N", help="N nodes of an unstructured network instead"
+    )
     parser.add_argument("--stable", action="store_true", help="with --gossip: HyParView and Plumtree")
     parser.add_argument("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
     parser.add_argument("-r", "--reporter", action="store_true", help="show the ring every second")

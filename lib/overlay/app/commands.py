@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from overlay.app.hosts import of_one
+from overlay.app.narrator import address
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 
@@ -69,7 +71,7 @@ def peer_id(text: str) -> int:
 
 
 def known_peer(text: str) -> int | str:
-    """An id, or `host:port` (`[::1]:12002` for IPv6)."""
+    """An id, or `host:port` (`[::1]:12002` for IPv6) with the host as a number, whose name may have been looked up."""
     if ":" not in text:
         return peer_id(text)
     host, _, port = text.rpartition(":")
@@ -81,7 +83,7 @@ def known_peer(text: str) -> int | str:
         raise LocalError(f"{short(text)} is not an address: host:port is wanted, such as 127.0.0.1:12002")
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise LocalError(f"{short(port)} is not a port: a whole number from 1 to 65535")
-    return text
+    return address(of_one(host), int(port))
 
 
 def record_name(text: str) -> str:

@@ -93,7 +93,7 @@ class PeerProgram:
             on_event=self.on_event,
             on_crash=self.on_crash,
         )
-        if not options.host.startswith("127.") and options.host not in ("::1", "localhost"):
+        if not options.host.startswith("127.") and options.host != "::1":
             self.output.say("the network is open: whoever reaches this address can join, store and request")
         try:
             if options.mode == "init":
