@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from overlay.core.context import Failure, Reason
-from overlay.core.message import Contact, Message
+from overlay.core.message import Contact, Done, Message
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent
 from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong
 from overlay.ring.pings import Pings
@@ -77,6 +77,22 @@ def test_a_missed_answer_is_followed_by_five_probes_and_one_question() -> None:
     question.on_failed(Failure(Reason.TIMEOUT))
     assert listener.deaths == [FIRST]
     assert FIRST.id not in pings.watched
+
+
+def test_a_connection_that_breaks_is_followed_by_the_question_at_once() -> None:
+    pings, ctx, listener = watching()
+    answer(pings, ctx.take_sent())
+    assert set(ctx.watched) == {FIRST, SECOND, BEFORE}
+    for on_down in [ctx.watched.pop(FIRST)] * 2:
+        on_down(FIRST)
+    (question,) = ctx.calls
+    assert (question.peer, question.request, listener.deaths) == (FIRST, Alive(), [])
+    question.on_reply(Done())
+    assert set(ctx.watched) == {FIRST, SECOND, BEFORE}, "it lives, so there is another connection"
+    ctx.watched.pop(FIRST)(FIRST)
+    ctx.calls[-1].on_failed(Failure(Reason.UNREACHABLE))
+    assert listener.deaths == [FIRST]
+    assert set(ctx.watched) == {SECOND, BEFORE}
 
 
 @pytest.mark.parametrize("reason", [Reason.LOCAL, Reason.OVERLOADED])

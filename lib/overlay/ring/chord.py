@@ -217,6 +217,9 @@ class Chord(Protocol):
         if self.awaited:
             # Hearsay of an awaited peer is not hearing from it.
             contacts = [contact for contact in contacts if contact.id not in self.awaited]
+        # Whoever comes with the id of a peer that we point to, from another address, is not it while that one lives.
+        places = {contact.id: contact.address for contact in (*self.behind.contacts, *self.shown)}
+        contacts = [contact for contact in contacts if places.get(contact.id, contact.address) == contact.address]
         contacts += self.shown
         return clockwise(self.ctx.me, contacts, self.gone, self.config.bits)
 
@@ -272,7 +275,7 @@ class Chord(Protocol):
             told = picture.successors if picture is not None else told
         if told is None:
             # Better a list of old than none: it is what we live on if those that are shown die together.
-            return
+            told = self.tail
         me, bits = self.ctx.me, self.config.bits
         reach = distance(me.id, self.shown[-1].id if self.shown else me.id, bits)
         line = until(me, [other for other in told if distance(me.id, other.id, bits) > reach], self.gone, bits)

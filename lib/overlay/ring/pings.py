@@ -217,8 +217,8 @@ class Pings(Protocol):
     def _alive(self, watch: Watch) -> None:
         watch.missed_from = 0
         watch.heard_at = self.ctx.now
-        if watch.awaited:
-            watch.awaited = False
+        watch.awaited = False
+        if watch.line is None:
             self._hold(watch)
         if watch.doubt is not None:
             watch.doubt.cancel()
