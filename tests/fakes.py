@@ -106,7 +106,7 @@ class FakeContext(Context):
         if name in self.files:
             self.after(0, on_found, self.files[name])
         else:
-            self.after(0, on_failed, Failure(Reason.LOCAL, f"there is no file {name}"))
+            self.after(0, on_failed, Failure(Reason.NOT_THERE, f"there is no file {name}"))
 
     def fetch_blob(
         self,

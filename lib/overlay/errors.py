@@ -11,6 +11,10 @@ class LocalError(OverlayError):
     """Your call or your input was wrong, or this machine could not do it; trying again alone does not help."""
 
 
+class NotThere(LocalError):
+    """What was named does not exist on this machine; it could be read if it did."""
+
+
 class RemoteError(OverlayError):
     """A peer answered that it will not, or sent what it must not."""
 

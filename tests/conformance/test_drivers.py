@@ -94,7 +94,7 @@ def test_no_effect_runs_a_handler_before_the_current_one_is_over(world: World, t
         ctx, nobody = one.talk.ctx, Contact(Key(9), "127.0.0.1", 9, 1)
         ctx.after(0, later, "timer")
         ctx.persist((), lambda: later("durable"), lambda _: None)
-        ctx.find_blob("none", lambda _: None, lambda _: later("not found"))
+        ctx.find_blob("none", lambda _: None, lambda failure: later(failure.reason.value))
         ctx.call(nobody, Ask(""), later, lambda _: later("unreachable"), timeout_s=20)
         ctx.watch(nobody, lambda _: later("down"))
         ctx.meet(*nobody.address, lambda _: None, lambda _: later("not met"), timeout_s=20)
@@ -105,7 +105,7 @@ def test_no_effect_runs_a_handler_before_the_current_one_is_over(world: World, t
     world.do(one, handler)
     world.wait(one, over)
     assert order[0] == "handler"
-    assert sorted(order[1:]) == ["cancelled", "down", "durable", "not found", "not met", "timer", "unreachable"]
+    assert sorted(order[1:]) == ["cancelled", "down", "durable", "not met", "not there", "timer", "unreachable"]
 
 
 def test_timers_come_in_order_and_a_cancelled_one_never(world: World, two: tuple[Peer, Peer]) -> None:
@@ -202,7 +202,7 @@ def test_a_body_that_cannot_come_says_why_and_comes_later(world: World, two: tup
     unknown = BlobRef(bytes(32), 100)
     assert why(world, one, world.do(one, one.talk.fetch, other.me, unknown)[1]) is Reason.REFUSED
     assert why(world, one, world.do(one, one.talk.fetch, other.me, ref, ref.size + 1)[1]) is Reason.LOCAL
-    assert why(world, one, world.do(one, one.talk.find, "none")) is Reason.LOCAL
+    assert why(world, one, world.do(one, one.talk.find, "none")) is Reason.NOT_THERE
     world.kill(other)
     assert why(world, one, world.do(one, one.talk.fetch, other.me, ref)[1]) is Reason.UNREACHABLE
     again = world.add(2, before=other)

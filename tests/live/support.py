@@ -13,7 +13,7 @@ from overlay.core.message import Command, Contact, Datagram
 from overlay.core.pending import Pending
 from overlay.core.protocol import Answer, Protocol, on
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
-from overlay.errors import LocalError, RemoteError
+from overlay.errors import LocalError, NotThere, RemoteError
 from overlay.ids import Key
 
 PATIENCE_S = 30.0
@@ -177,7 +177,7 @@ class Folder:
     def find(self, name: str) -> BlobRef:
         path = self.path / name
         if not path.exists():
-            raise LocalError(f"there is no file {name}")
+            raise NotThere(f"there is no file {name}")
         with path.open("rb") as file:
             ref = BlobRef(hashlib.file_digest(file, "sha256").digest(), path.stat().st_size)
         self.found[ref] = path

@@ -173,7 +173,7 @@ def test_what_is_not_there_is_refused_and_a_full_disk_is_our_own_fault():
     world.fetch(start=5, end=TEN_S + 1)
     world.a.ctx.find_blob("no such", lambda ref: None, lambda failure: world.outcomes.append(failure.reason))
     world.sim.run_for(1)
-    assert sorted(reason.name for reason in world.outcomes) == ["LOCAL", "LOCAL", "REFUSED"]
+    assert sorted(reason.name for reason in world.outcomes) == ["LOCAL", "NOT_THERE", "REFUSED"]
     world.outcomes.clear()
     world.sim.disk(A).full = True
     world.fetch()

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from overlay.core.storage import BlobRef, Entry, Export, Write
-from overlay.errors import LocalError, RemoteError
+from overlay.errors import LocalError, NotThere, RemoteError
 from overlay.store.disk import EMPTY, FolderDisk
 
 BODY = random.Random(1).randbytes(3000)
@@ -284,8 +284,9 @@ def test_only_a_regular_file_is_found(disk: FolderDisk, tmp_path: Path, kind: st
         "pipe": lambda: os.mkfifo(path),
     }
     make[kind]()
-    with pytest.raises(LocalError, match=r"2067\.pdf"):
+    with pytest.raises(LocalError, match=r"2067\.pdf") as caught:
         disk.find("2067.pdf")
+    assert not isinstance(caught.value, NotThere), "a placeholder would hide that it is there"
 
 
 def test_an_export_takes_the_place_of_a_link_and_not_of_what_it_names(disk: FolderDisk, tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_an_export_takes_the_place_of_a_link_and_not_of_what_it_names(disk: Fold
 
 
 def test_a_missing_file_is_named(disk: FolderDisk) -> None:
-    with pytest.raises(LocalError, match=r"there is no file 2067\.pdf in .*files/"):
+    with pytest.raises(NotThere, match=r"there is no file 2067\.pdf in .*files/"):
         disk.find("2067.pdf")
 
 

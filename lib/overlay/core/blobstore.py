@@ -45,7 +45,10 @@ class BlobStore(Interface):
         """Do the batch in order; durable on return. LocalError when the disk will not, or is full."""
 
     def find(self, name: str) -> BlobRef:
-        """Hash a file of the shared folder; `source` serves it from then on. LocalError where there is none."""
+        """Hash a file of the shared folder; `source` serves it from then on.
+
+        NotThere where there is none, LocalError where it cannot be read.
+        """
 
     def source(self, ref: BlobRef) -> Path | None:
         """Where the whole body can be read from, None if it is not here."""

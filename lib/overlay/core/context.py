@@ -26,6 +26,8 @@ class Reason(enum.Enum):
     OVERLOADED = "overloaded"
     CANCELLED = "cancelled"
     LOCAL = "failed here"
+    NOT_THERE = "not there"
+    """Of `find_blob` alone: no such file, while one that cannot be read is LOCAL."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ class Failure(msgspec.Struct, frozen=True):
         match self.reason:
             case Reason.REFUSED:
                 return RemoteError(text)
-            case Reason.LOCAL | Reason.CANCELLED:
+            case Reason.LOCAL | Reason.NOT_THERE | Reason.CANCELLED:
                 return LocalError(text)
             case _:
                 return Indefinite(text)
@@ -176,7 +178,7 @@ class Context:
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         """The reference of a file in the shared folder, which from then on can be fetched from here.
 
-        LOCAL where there is no such file."""
+        NOT_THERE where there is no such file, LOCAL where there is something that cannot be read."""
         raise NotImplementedError
 
     def fetch_blob(

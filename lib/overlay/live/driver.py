@@ -25,7 +25,7 @@ from overlay.core.message import Contact, Message
 from overlay.core.node import Node
 from overlay.core.storage import Batch, BlobRef
 from overlay.core.trace import Observer
-from overlay.errors import LocalError
+from overlay.errors import LocalError, NotThere
 from overlay.live.addresses import family_of, open_pair
 from overlay.live.connection import Address
 from overlay.live.context import LiveContext
@@ -303,7 +303,8 @@ class Driver:
             try:
                 result = work()
             except (LocalError, OSError) as error:
-                self.post(on_failed, Failure(Reason.LOCAL, str(error)))
+                reason = Reason.NOT_THERE if isinstance(error, NotThere) else Reason.LOCAL
+                self.post(on_failed, Failure(reason, str(error)))
             except Exception:
                 self.crash()
             else:

@@ -110,11 +110,13 @@ class SimContext(Context):
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         disk = self.machine.disk
         body = disk.files.get(name)
-        if body is None:
-            self.after(0, on_failed, Failure(Reason.LOCAL, f"there is no file {name}"))
+        if name in disk.unreadable:
+            self.after(0, on_failed, Failure(Reason.LOCAL, f"{name} cannot be read"))
+        elif body is None:
+            self.after(0, on_failed, Failure(Reason.NOT_THERE, f"there is no file {name}"))
         else:
             disk.offered[body.ref.sha256] = body
-            self.after(0, on_found, body.ref)
+            self.after(body.ref.size / disk.hash_rate, on_found, body.ref)
 
     def fetch_blob(
         self, peer: Contact, ref: BlobRef, start: int, end: int, on_done: Callable[[], None], on_failed: OnFailed

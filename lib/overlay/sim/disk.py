@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -78,6 +79,10 @@ class Disk:
         """Bodies of the node's own, by hash. One stays while an entry needs it, or until it was used once."""
         self.files: dict[str, Body] = {}
         """The shared folder."""
+        self.unreadable: set[str] = set()
+        """Names in the shared folder that are no files, or files that cannot be read."""
+        self.hash_rate = math.inf
+        """Bytes a second at which a file of the shared folder is hashed."""
         self._partial: dict[BlobRef, Partial] = {}
         self._fresh: Counter[bytes] = Counter()
         """How often a body was fetched that was not yet used for it."""

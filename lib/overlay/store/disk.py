@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
-from overlay.errors import LocalError
+from overlay.errors import LocalError, NotThere
 from overlay.store.folder import Folder, as_local_error, check_name, digest, open_file
 from overlay.store.partial import DiskPartial, HeldPartial
 
@@ -119,7 +119,8 @@ class FolderDisk:
         self._bodies = {name: _signature(self._body_files.status(name)) for name in self._body_files.names()}
         if not self._keep:
             self._empty()
-        self._body_files.write(EMPTY.sha256.hex(), b"")
+        # Made anew at every start, so it needs no sync; with many peers on one disk that is most of a start.
+        self._body_files.write(EMPTY.sha256.hex(), b"", durable=False)
         self._has_come(EMPTY)
         damaged = []
         for name in self._entry_files.names():
@@ -154,9 +155,10 @@ class FolderDisk:
         for name in self._data.names():
             if name.endswith(".pdf") and self._is_ours(name):
                 self._data.remove(name)
-        for name in self._entry_files.names():
-            self._entry_files.remove(name)
-        self._entry_files.sync()
+        if entries := self._entry_files.names():
+            for name in entries:
+                self._entry_files.remove(name)
+            self._entry_files.sync()
         for name in list(self._bodies):
             self._drop_body(name)
 
@@ -241,7 +243,7 @@ class FolderDisk:
         try:
             fd = open_file(self._files.path / name)
         except FileNotFoundError:
-            raise LocalError(missing) from None
+            raise NotThere(missing) from None
         except OSError as error:
             raise LocalError(f"{self._files.path / name} cannot be read: {error.strerror}") from error
         with as_local_error(self._files.path):

@@ -25,6 +25,7 @@ class Stored(Event, frozen=True):
     name: str
     peer: int
     size: int
+    """Bytes that are there: an empty placeholder does not take the place of a file."""
 
 
 class PlaceholderMade(Event, frozen=True):

@@ -19,6 +19,11 @@ class Version(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False
     writer: int = 0
 
 
+def rank(ref: BlobRef, version: Version) -> tuple[bool, Version]:
+    """Of two copies of one name the greater is to be kept: the newer, but never a placeholder in the place of bytes."""
+    return ref.size > 0, version
+
+
 class Store(Command, frozen=True):
     """Routed to the key's root: take this record; its bytes are at `holder`."""
 
@@ -40,6 +45,8 @@ class Placed(Command, frozen=True):
     """The root's answer: its place is here, I am fetching this version."""
 
     version: Version
+    size: int | None = None
+    """Bytes of what stays here in the place of an empty placeholder."""
 
 
 class Declined(Command, frozen=True):

@@ -8,7 +8,7 @@ from overlay.core.pending import Pending
 from overlay.errors import Indefinite, RemoteError
 from overlay.kbr import Answered, Router
 from overlay.store.events import Stored, StorePlaced
-from overlay.store.messages import Coming, Declined, Durable, Move, Placed, Store, Version
+from overlay.store.messages import Coming, Declined, Durable, Move, Placed, Store
 
 ASK_S = 8.0
 """For a word about a copy; its keeper gives one at least every five seconds."""
@@ -49,16 +49,17 @@ class Placing:
         if isinstance(answer, Placed):
             if isinstance(self._message, Store):
                 self._ctx.notify(StorePlaced(self._message.name, answered.root.id, answered.path))
-            self._wait(answered.root, answer.version)
+            self._wait(answered.root, answer)
         else:
             self._again(answer.why if isinstance(answer, Declined) else "the answer was none")
 
-    def _wait(self, root: Contact, version: Version) -> None:
+    def _wait(self, root: Contact, placed: Placed) -> None:
         def told(answer: object) -> None:
             if isinstance(answer, Coming):
-                self._wait(root, version)
+                self._wait(root, placed)
             else:
-                self.outcome.resolve(Stored(self._message.name, root.id, self._message.ref.size))
+                size = self._message.ref.size if placed.size is None else placed.size
+                self.outcome.resolve(Stored(self._message.name, root.id, size))
 
         def failed(failure: Failure) -> None:
             why = failure.detail or f"Peer {root.id} {failure.reason.value}"
@@ -67,4 +68,4 @@ class Placing:
             else:
                 self._again(why)
 
-        self._ctx.call(root, Durable(self._message.name, version), told, failed, timeout_s=ASK_S)
+        self._ctx.call(root, Durable(self._message.name, placed.version), told, failed, timeout_s=ASK_S)

@@ -11,7 +11,7 @@ import hashlib
 
 import msgspec
 
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact, Done, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
@@ -45,6 +45,7 @@ from overlay.store.messages import (
     Request,
     Store,
     Version,
+    rank,
 )
 from overlay.store.names import check_name, is_name, key_of_name
 from overlay.store.placing import Placing
@@ -149,11 +150,15 @@ class Records(Protocol):
             placing.outcome.when_done(stored)
             placing.begin()
 
-        def missing(failure: Failure) -> None:
+        def not_found(failure: Failure) -> None:
+            if failure.reason is not Reason.NOT_THERE:
+                self.ctx.notify(StoreFailed(name, failure.detail))
+                outcome.fail(failure.as_error())
+                return
             self.ctx.notify(PlaceholderMade(name))
             found(EMPTY)
 
-        self.ctx.find_blob(f"{name}.pdf", found, missing)
+        self.ctx.find_blob(f"{name}.pdf", found, not_found)
         return outcome
 
     # The peer that keeps -------------------------------------------------------------------------------------
@@ -164,9 +169,11 @@ class Records(Protocol):
         if coming is not None and coming.ref == store.ref:
             return Placed(coming.version)
         self.ctx.notify(StoreAccepted(store.name))
-        if coming is None and record is not None and record.ref == store.ref:
+        if coming is not None and not store.ref.size:
+            return Placed(coming.version, coming.ref.size)
+        if record is not None and (not store.ref.size or (coming is None and record.ref == store.ref)):
             record.hold += 1
-            return Placed(record.version)
+            return Placed(record.version, record.ref.size)
         newest = max(record.version.counter if record else 0, coming.version.counter if coming else 0)
         version = Version(newest + 1, int(self.ctx.me.id))
         self._intake.take(store.name, store.ref, version, store.holder, moved=False)
@@ -177,11 +184,14 @@ class Records(Protocol):
             return Declined("this peer leaves")
         record = self.records.get(move.name)
         coming = self._intake.copies.get(move.name)
-        if record is not None and record.version >= move.version:
+        offered = rank(move.ref, move.version)
+        if record is not None and rank(record.ref, record.version) >= offered:
             # Whoever offers relies on our copy from now on, so an offer of our own must not take it away.
             record.hold += 1
-        elif coming is None or coming.version < move.version:
-            self._intake.take(move.name, move.ref, move.version, move.holder, moved=True)
+            return Placed(min(record.version, move.version))
+        if coming is not None and rank(coming.ref, coming.version) >= offered:
+            return Placed(min(coming.version, move.version))
+        self._intake.take(move.name, move.ref, move.version, move.holder, moved=True)
         return Placed(move.version)
 
     @on(Durable)

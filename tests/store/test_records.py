@@ -1,0 +1,69 @@
+"""Which peer keeps what: who wins, what is answered while a copy comes, what a leaver says; in simulated rings."""
+
+from __future__ import annotations
+
+import pytest
+
+from overlay.core.storage import BlobRef
+from overlay.errors import LocalError
+from overlay.store.events import PlaceholderMade, Received, StoreAccepted, Stored, StoreFailed
+from overlay.store.messages import Move, Placed, Version
+from overlay.store.records import EMPTY
+from tests.rings import SimRing
+
+BODY = b"five hundred" * 50
+SLOW = 50 << 20
+"""Bytes that take some seconds to come."""
+
+
+def ring_of(*numbers: int, **files: dict[str, bytes | int]) -> SimRing:
+    """A ring in which `p8={"0009.pdf": b"nine"}` gives a file to peer 8."""
+    ring = SimRing(1)
+    ring.form(numbers, {int(who[1:]): what for who, what in files.items()})
+    return ring
+
+
+@pytest.mark.parametrize("while_it_comes", [True, False])
+def test_a_placeholder_does_not_take_the_place_of_bytes(while_it_comes: bool) -> None:
+    ring = ring_of(4, 8, 14, p8={"0014.pdf": SLOW})
+    first = ring.peers[8].records.store("0014")
+    if while_it_comes:
+        ring.sim.run_until(lambda: bool(ring.peers[14].told(StoreAccepted)), 30)
+    else:
+        ring.sim.run_until(first, 60)
+    second = ring.peers[4].records.store("0014")
+    assert ring.sim.run_until(second, 60) == Stored("0014", 14, SLOW), "what is there, not what was offered"
+    assert ring.sim.run_until(first, 60) == Stored("0014", 14, SLOW)
+    assert ring.peers[4].told(PlaceholderMade) == [PlaceholderMade("0014")]
+    assert ring.peers[14].told(StoreAccepted) == [StoreAccepted("0014")] * 2
+    assert ring.sim.run_until(ring.peers[4].records.request("0014"), 60) == Received("0014", SLOW)
+
+
+@pytest.mark.parametrize("bytes_move", [True, False])
+def test_bytes_win_over_a_newer_placeholder_that_moves(bytes_move: bool) -> None:
+    ring = ring_of(4, 14, p4={"0014.pdf": BODY})
+    records = ring.peers[14].records
+    if bytes_move:
+        ring.sim.disk(ring.peers[4].contact).files.clear()
+    ring.sim.run_until(ring.peers[4].records.store("0014"), 30)
+    ring.sim.disk(ring.peers[4].contact).put_files({"0014.pdf": BODY})
+    found: list[BlobRef] = []
+    ring.peers[4].records.ctx.find_blob("0014.pdf", found.append, lambda _: None)
+    ring.sim.run_for(1)
+    ref, version = (found[0], Version(1, 0)) if bytes_move else (EMPTY, Version(9, 9))
+    placed = records.deliver(Move("0014", ref, ring.peers[4].contact, version), None)  # type: ignore[arg-type]
+    assert isinstance(placed, Placed)
+    ring.sim.run_for(1)
+    assert records.records["0014"].ref == found[0]
+    assert records.records["0014"].version >= placed.version
+
+
+def test_a_file_that_cannot_be_read_is_no_placeholder() -> None:
+    ring = ring_of(4, 14, p4={"0014.pdf": BODY})
+    ring.sim.disk(ring.peers[4].contact).unreadable.add("0014.pdf")
+    stored = ring.peers[4].records.store("0014")
+    ring.sim.run_for(1)
+    assert isinstance(stored.error, LocalError)
+    assert ring.peers[4].told(StoreFailed) == [StoreFailed("0014", "0014.pdf cannot be read")]
+    assert not ring.peers[4].told(PlaceholderMade)
+    assert not ring.peers[14].records.records
