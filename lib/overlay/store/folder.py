@@ -120,13 +120,14 @@ class Folder:
         finally:
             os.close(fd)
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Put a small file in the place of what stands there."""
         with self._replacing(name) as temporary:
             fd = create_file(temporary)
             try:
                 write_all(fd, data, 0)
-                os.fsync(fd)
+                if durable:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
 
