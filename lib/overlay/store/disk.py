@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
-from overlay.errors import LocalError
+from overlay.errors import LocalError, NotThere
 from overlay.store.folder import Folder, as_local_error, check_name, digest, open_file
 from overlay.store.partial import DiskPartial, HeldPartial
 
@@ -243,7 +243,7 @@ class FolderDisk:
         try:
             fd = open_file(self._files.path / name)
         except FileNotFoundError:
-            raise LocalError(missing) from None
+            raise NotThere(missing) from None
         except OSError as error:
             raise LocalError(f"{self._files.path / name} cannot be read: {error.strerror}") from error
         with as_local_error(self._files.path):
