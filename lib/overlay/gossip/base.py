@@ -108,7 +108,9 @@ class MembershipService(Service):
 
     def sample(self, count: int, exclude: Collection[int] = ()) -> list[Contact]:
         """See `Membership`."""
-        others = [peer for peer in self.neighbors() if peer.id not in exclude]
+        others = self.neighbors()
+        if exclude:
+            others = tuple(peer for peer in others if peer.id not in exclude)
         return self.ctx.rng.sample(others, min(count, len(others)))
 
     def subscribe(self, listener: OnNeighbor) -> None:

@@ -30,6 +30,8 @@ class Group(MembershipService):
         """Found dead by us, the latest last."""
         self.expelled = False
         """Whether we have heard that we are dead. Objecting does not help; SW02 has such a member leave."""
+        self._alive: tuple[Contact, ...] | None = None
+        """All that are not dead; None when that has to be looked up."""
         self._rumors = Rumors()
         self._order: list[Key] = []
         """Who is to be probed, the next one last."""
@@ -40,7 +42,9 @@ class Group(MembershipService):
         return math.ceil(self.config.spread * math.log(len(self.members) + 2))
 
     def neighbors(self) -> tuple[Contact, ...]:
-        return tuple(member.contact for member in self.members.values() if member.status != DEAD)
+        if self._alive is None:
+            self._alive = tuple(member.contact for member in self.members.values() if member.status != DEAD)
+        return self._alive
 
     def view(self) -> SwimView:
         suspects = tuple(member.contact for member in self.members.values() if member.status == SUSPECT)
@@ -105,6 +109,7 @@ class Group(MembershipService):
             return
         member = Member(update.contact, ALIVE, update.incarnation, self.ctx.now)
         self.members[member.contact.id] = member
+        self._alive = None
         self._order.insert(self.ctx.rng.randrange(len(self._order) + 1), member.contact.id)
         self._rumors.add(update)
         self._listeners.tell(member.contact, True)
@@ -119,6 +124,7 @@ class Group(MembershipService):
         if status == SUSPECT:
             self._await_objection(member)
         elif status == DEAD:
+            self._alive = None
             self.ctx.record("dead", peer=member.contact.id)
             self._listeners.tell(member.contact, False)
             for on_dead in self._monitored.pop(member.contact.id, []):

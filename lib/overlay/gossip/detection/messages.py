@@ -12,6 +12,9 @@ MAX_MEMBERS = 10_000
 MAX_INTRODUCED = 1000
 """Members told to a newcomer; it hears of the others."""
 
+MAX_TOLD = 12
+"""Updates in a message that carries nothing else; as many as fit a datagram, whatever the addresses."""
+
 PADDING = bytes(160)
 """Room in a probe, and so in its acknowledgement, for a few updates."""
 

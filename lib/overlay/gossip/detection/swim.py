@@ -25,6 +25,7 @@ from overlay.gossip.base import Join
 from overlay.gossip.detection.group import Group
 from overlay.gossip.detection.messages import (
     MAX_INTRODUCED,
+    MAX_TOLD,
     NACK_AT,
     Ack,
     Members,
@@ -62,7 +63,7 @@ class Swim(Group):
         """Tell news to a few, on its own."""
         if self._rumors and self.config.infection:
             for peer in self.sample(self.config.fanout):
-                news = self._news([])
+                news = self._rumors.pick(MAX_TOLD, self._times)
                 if news:
                     self.ctx.send(peer, Told(news))
 

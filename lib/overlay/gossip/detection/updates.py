@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -62,36 +63,46 @@ def suspicion_s(least: float, most: float, confirmations: int, wanted: int) -> f
 class Rumors:
     """Updates that are still to be told: of each member the latest, told a limited number of times."""
 
-    __slots__ = ("_told", "_updates")
+    __slots__ = ("_shelves", "_told", "_updates")
 
     def __init__(self) -> None:
         self._updates: dict[Key, Update] = {}
         self._told: dict[Key, int] = {}
+        self._shelves: list[dict[Key, None]] = []
+        """Who was told so many times; in the order in which that was."""
 
     def __len__(self) -> int:
         return len(self._updates)
 
     def add(self, update: Update) -> None:
         """Tell it from now on, in the place of older news of the same member."""
+        self.drop(update.contact.id)
         self._updates[update.contact.id] = update
-        self._told[update.contact.id] = 0
+        self._shelve(update.contact.id, 0)
 
     def drop(self, id: Key) -> None:
         """Nothing is to be told of this member."""
-        self._updates.pop(id, None)
-        self._told.pop(id, None)
+        if self._updates.pop(id, None) is not None:
+            del self._shelves[self._told.pop(id)][id]
+
+    def _shelve(self, id: Key, told: int) -> None:
+        while len(self._shelves) <= told:
+            self._shelves.append({})
+        self._shelves[told][id] = None
+        self._told[id] = told
 
     def pick(self, count: int, times: int, first: Iterable[Update] = ()) -> tuple[Update, ...]:
         """`first`, and then those that were told least; each that is picked counts as told, after `times` it is dropped."""
         chosen = list(first)
-        if not self._updates:
-            return tuple(chosen)
         known = {update.contact.id for update in chosen}
-        order = sorted((told, id) for id, told in self._told.items() if id not in known)
-        for told, id in order[: max(count - len(chosen), 0)]:
+        room = max(count - len(chosen), 0)
+        least = (id for shelf in self._shelves for id in shelf if id not in known)
+        for id in list(islice(least, room)):
             chosen.append(self._updates[id])
-            if told + 1 >= times:
-                self.drop(id)
+            told = self._told[id] + 1
+            del self._shelves[told - 1][id]
+            if told >= times:
+                del self._updates[id], self._told[id]
             else:
-                self._told[id] = told + 1
+                self._shelve(id, told)
         return tuple(chosen)
