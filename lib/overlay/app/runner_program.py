@@ -14,6 +14,7 @@ from overlay.app.arguments import open_log, runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
 from overlay.app.fleet import Fleet, Happening, Member, summary
+from overlay.app.lecture import Lecture
 from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
 from overlay.app.progress import Progress
@@ -40,7 +41,7 @@ class RunnerProgram:
         self._walking = False
         self._open: set[Pending[Any]] = set()
         self._ended = False
-        self._steps: list[script.Step] = []
+        self._lecture: Lecture | None = None
         self._commands: dict[str, Callable[..., Pending[Any] | None]] = {
             "join": self._join,
             "quit": self._quit,
@@ -62,7 +63,8 @@ class RunnerProgram:
         self.output.on_broken = lambda: self.loop.post(self.end)
         try:
             if self.options.script is not None:
-                self._steps = script.read(self.options.script)
+                steps = script.read(self.options.script)
+                self._lecture = Lecture(steps, self.loop, self.output, self._do, self._look, self._lecture_over)
             self._launch()
         except OverlayError as error:
             self.output.error(str(error))
@@ -83,8 +85,8 @@ class RunnerProgram:
         self.fleet.launch(options.peers)
         if options.seconds is not None:
             self.loop.later(options.seconds, self.end)
-        if options.script is not None:
-            self._after(self._all_ready(), self._play)
+        if self._lecture is not None:
+            self._after(self._all_ready(), self._lecture.play)
 
     def _listen(self) -> None:
         options = self.options
@@ -132,6 +134,16 @@ class RunnerProgram:
     def end(self) -> None:
         """Everything ends together: nobody stays who would have to be told."""
         self.loop.exit(LEFT)
+
+    def _look(self, id: int) -> Any:
+        member = self.fleet.members.get(id)
+        return None if member is None else member.view()
+
+    def _lecture_over(self, well: bool) -> None:
+        if not well:
+            self.loop.exit(FAILED)
+        elif self.options.seconds is None:
+            self.end()
 
     # What the peers tell, on their threads -------------------------------------------------------------------
 
@@ -196,7 +208,7 @@ class RunnerProgram:
 
     def on_end(self, quits: bool) -> None:
         """No more input: after what was asked for is done, all ends, unless nothing was asked."""
-        self._ended = quits and not self._steps
+        self._ended = quits and self._lecture is None
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -321,45 +333,6 @@ class RunnerProgram:
         """Show the peers' lines, or do not."""
         for kind in (SAY, HINT, ROUTE):
             self._switch(kind, shown)
-
-    # The script ----------------------------------------------------------------------------------------------
-
-    def _play(self) -> None:
-        """The next step, and then the ones behind it."""
-        if not self._steps:
-            if self.options.seconds is None:
-                self.end()
-            return
-        step = self._steps.pop(0)
-        self.output.say(f"line {step.number}: {step.text}")
-        match step.action:
-            case script.Wait(seconds=seconds):
-                self.loop.later(seconds, self._play)
-            case script.Expect() as expect:
-                self._expect(step, expect, time.monotonic() + script.EXPECT_S)
-            case Typed() as typed:
-                self.loop.settled(self._do(typed), partial(self._played, step))
-
-    def _played(self, step: script.Step, pending: Pending[Any]) -> None:
-        if pending.error is not None:
-            self._fail(step, str(pending.error))
-        else:
-            self._play()
-
-    def _expect(self, step: script.Step, expect: script.Expect, deadline: float) -> None:
-        member = self.fleet.members.get(expect.peer)
-        view = None if member is None else member.view()
-        if expect.holds(view):
-            self.output.say(f"line {step.number}: as expected")
-            self._play()
-        elif time.monotonic() < deadline:
-            self.loop.later(0.1, self._expect, step, expect, deadline)
-        else:
-            self._fail(step, expect.seen(view))
-
-    def _fail(self, step: script.Step, why: str) -> None:
-        self.output.error(f"line {step.number} failed: {step.text}: {why}")
-        self.loop.exit(FAILED)
 
 
 def _pass_on(to: Pending[Any], done: Pending[Any]) -> None:
