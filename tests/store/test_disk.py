@@ -162,10 +162,11 @@ def test_without_keep_our_own_things_go_and_a_strangers_stay(disk: FolderDisk, t
     own = tmp_path / "files/peer-19"
     (own / "notes.txt").write_bytes(b"mine")
     (own / "9999.pdf").write_bytes(b"a stranger's")
+    (own / "copy.pdf").write_bytes(BODY)
     (tmp_path / "files/2067.pdf").write_bytes(OTHER)
     disk = restarted(disk, tmp_path, keep=False)
     assert disk.entries("records") == {}
-    assert {name for name in tree(own) if not name.startswith(".overlay")} == {"notes.txt", "9999.pdf"}
+    assert {name for name in tree(own) if not name.startswith(".overlay")} == {"notes.txt", "9999.pdf", "copy.pdf"}
     assert (tmp_path / "files/2067.pdf").read_bytes() == OTHER
     keep(disk, "9999", BODY)
     assert (own / "9999.pdf").read_bytes() == b"a stranger's"
@@ -182,6 +183,17 @@ def test_a_damaged_entry_is_named_and_hides_no_other(disk: FolderDisk, tmp_path:
     assert disk.damaged == (first.name,)
     assert disk.source(ref_of(BODY)) is not None
     disk.close()
+
+
+def test_a_folder_of_originals_is_nobodys_own(tmp_path: Path) -> None:
+    files, other = tmp_path / "files", tmp_path / "other"
+    files.mkdir()
+    other.symlink_to(files)
+    (files / "2067.pdf").write_bytes(BODY)
+    for data in (files, other):
+        with pytest.raises(LocalError, match="is the folder of the originals too; choose another --data"):
+            FolderDisk(data, files, keep=False).open()
+    assert tree(tmp_path) == {"files/2067.pdf": BODY}
 
 
 def test_two_do_not_share_a_folder(disk: FolderDisk, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class _Row(msgspec.Struct, array_like=True):
 class FolderDisk:
     """`core.blobstore.BlobStore` in two folders. Call `open` once the peer's ports are its own, `close` at the end.
 
-    Without `keep`, `open` empties what an earlier run left: only things of our own, never a stranger's file.
+    Without `keep`, `open` empties what an earlier run left: only what an entry of ours shows, never a stranger's file.
     `quota` is in bytes, for bodies.
     """
 
@@ -84,6 +84,8 @@ class FolderDisk:
             for folder in (self._files, self._data, *own):
                 if folder in own and folder.path.is_symlink():
                     raise LocalError(f"{folder.path} is a link; remove it")
+                if folder is self._data and folder.path.exists() and folder.path.samefile(self._files.path):
+                    raise LocalError(f"{folder.path} is the folder of the originals too; choose another --data")
                 if folder is self._entry_files:
                     self._take()
                 folder.open()
@@ -152,11 +154,11 @@ class FolderDisk:
         return row
 
     def _empty(self) -> None:
-        for name in self._data.names():
-            if name.endswith(".pdf") and self._is_ours(name):
-                self._data.remove(name)
         if entries := self._entry_files.names():
             for name in entries:
+                row = self._read_entry(name)
+                if row is not None:
+                    self._hide(row.key)
                 self._entry_files.remove(name)
             self._entry_files.sync()
         for name in list(self._bodies):
