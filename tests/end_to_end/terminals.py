@@ -17,7 +17,7 @@ from pyte.screens import Char as Cell
 
 from tests.end_to_end.processes import DEADLINE_S
 
-ENTER, TAB, UP, CTRL_C, CTRL_D, F2 = "\r", "\t", "\x1b[A", "\x03", "\x04", "\x1bOQ"
+ENTER, TAB, UP, CTRL_C, CTRL_D, CTRL_U, F2 = "\r", "\t", "\x1b[A", "\x03", "\x04", "\x15", "\x1bOQ"
 
 # A session of its own whose terminal is this one, as in a window: keys become signals, and a new size is told.
 _BEGIN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -132,4 +132,4 @@ def _environment(cwd: Path, more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "TERM": "xterm", "XDG_STATE_HOME": str(cwd), **more}
 
 
-__all__ = ["CTRL_C", "CTRL_D", "ENTER", "F2", "TAB", "UP", "Cell", "Terminal"]
+__all__ = ["CTRL_C", "CTRL_D", "CTRL_U", "ENTER", "F2", "TAB", "UP", "Cell", "Terminal"]

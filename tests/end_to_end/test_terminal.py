@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 from tests.end_to_end.processes import ROOT, free_base_port
-from tests.end_to_end.terminals import CTRL_C, CTRL_D, ENTER, F2, TAB, UP, Terminal
+from tests.end_to_end.terminals import CTRL_C, CTRL_D, CTRL_U, ENTER, F2, TAB, UP, Terminal
 
 Start = Callable[..., Terminal]
 IDS = (2, 4, 5)
@@ -65,7 +65,7 @@ def test_output_never_tears_the_line_that_is_typed(start: Start) -> None:
         runner.until(lambda rows, line=typed: _ends(rows, line.rstrip(), " 2 > 4 > 5"), typed)
     runner.type(ENTER)
     runner.shows("records: none")
-    runner.type(CTRL_C)
+    runner.type(CTRL_D)
     assert runner.ended() == 0
     lines = (
         "",
@@ -101,7 +101,7 @@ def test_the_runners_screen(start: Start) -> None:
         runner.until(_is_a_screen, f"one picture at {columns}x{rows}")
     runner.type(F2)
     runner.until(lambda rows: _is_a_screen(rows) and not any("no longer" in row for row in rows), "a picture alone")
-    runner.type(CTRL_C)
+    runner.type(CTRL_U + CTRL_D)
     assert runner.ended() == 0
 
 
