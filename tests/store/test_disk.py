@@ -234,6 +234,22 @@ def test_a_cut_body_goes_on_where_it_was_checked(disk: FolderDisk, tmp_path: Pat
     assert source.read_bytes() == BODY
 
 
+def test_nothing_of_a_cut_body_stays_behind_a_disk_that_is_closed(disk: FolderDisk, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    cut, open_still = disk.partial(ref_of(BODY)), disk.partial(ref_of(OTHER))
+    cut.write(memoryview(BODY)[:1000])
+    cut.check(memoryview(BODY)[:1000])
+    cut.close()
+    assert len(tree(tmp_path)) == len(before) + 2
+    disk.close()
+    assert tree(tmp_path) == before
+    open_still.write(memoryview(OTHER))
+    open_still.check(memoryview(OTHER))
+    with pytest.raises(LocalError):
+        open_still.finish()
+    assert tree(tmp_path) == before
+
+
 def test_a_quota_counts_what_is_still_to_come(tmp_path: Path) -> None:
     disk = opened(tmp_path, quota=4000)
     partial = disk.partial(ref_of(BODY))

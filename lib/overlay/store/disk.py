@@ -96,8 +96,13 @@ class FolderDisk:
                 raise
 
     def close(self) -> None:
-        """Let another process have the folders; what is being written is finished first, and then nothing more."""
+        """Let another process have the folders; what is being written is finished first, and then nothing more.
+
+        Of bodies that have not come whole nothing stays: nobody would go on with them.
+        """
         with self._lock:
+            for partial in self._partials.values():
+                partial.forsake()
             if self._lock_fd >= 0:
                 os.close(self._lock_fd)
                 self._lock_fd = -1

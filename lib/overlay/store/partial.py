@@ -88,9 +88,13 @@ class DiskPartial:
         """Leave nothing."""
         self.have = self._checked = 0
         self._hash = hashlib.sha256()
+        self.forsake()
+        self._end()
+
+    def forsake(self) -> None:
+        """Have no file any more, whoever still writes to it: `finish` will fail."""
         with contextlib.suppress(OSError):
             self.path.unlink()
-        self._end()
 
     def _end(self) -> None:
         if self._fd >= 0:
