@@ -8,7 +8,7 @@ from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
 from overlay.errors import LocalError
 from overlay.gossip.dissemination.base import AskPiece, Content, Piece
-from overlay.gossip.dissemination.plumtree import Gossip, Graft, IHave, Plumtree, PlumtreeConfig, Prune
+from overlay.gossip.dissemination.plumtree import Gossip, Graft, IHave, Name, Plumtree, PlumtreeConfig, Prune
 from overlay.gossip.dissemination.push import PushConfig, Pusher
 from overlay.gossip.membership.hyparview import HyParView
 from overlay.sim import Simulation
@@ -21,7 +21,7 @@ ID = b"twelve bytes"
 
 def plumtree(*peers: Contact, **config: float) -> tuple[Plumtree, FakeContext, list[bytes]]:
     """A node with these neighbors, and what it has told upward."""
-    node = Plumtree("b", Few(*peers), PlumtreeConfig(**config))  # type: ignore[arg-type]
+    node = Plumtree("b", Few(*peers), PlumtreeConfig(**{"lazy_s": 0, **config}))  # type: ignore[arg-type]
     ctx = alone(node, ME)
     node.start()
     heard: list[bytes] = []
@@ -39,7 +39,7 @@ def test_a_first_receipt_is_told_and_passed_on_and_its_sender_becomes_eager() ->
     node.on_prune(B, Prune())
     node.on_gossip(A, gossip())
     assert heard == [b"news"]
-    assert ctx.take_sent() == [(C, gossip(round=1)), (B, IHave(ID, 1))]
+    assert ctx.take_sent() == [(C, gossip(round=1)), (B, IHave((Name(ID, 1),)))]
     assert set(node.view().eager) == {1, 3} and set(node.view().lazy) == {2}
 
 
@@ -60,8 +60,8 @@ def test_an_announced_broadcast_that_does_not_come_is_grafted_from_one_after_the
     node, ctx, heard = plumtree(A, B, announced_s=1.0, grafted_s=0.2)
     node.on_prune(A, Prune())
     node.on_prune(B, Prune())
-    node.on_ihave(A, IHave(ID, 4))
-    node.on_ihave(B, IHave(ID, 2))
+    node.on_ihave(A, IHave((Name(ID, 4),)))
+    node.on_ihave(B, IHave((Name(ID, 2),)))
     ctx.advance(0.9)
     assert not ctx.take_sent()
     ctx.advance(0.2)
@@ -86,11 +86,23 @@ def test_a_graft_makes_the_link_eager_and_brings_the_body_while_it_is_kept() -> 
     assert not ctx.take_sent(), "it has made room for the next one"
 
 
+def test_names_are_held_back_a_little_and_sent_together() -> None:
+    node, ctx, _ = plumtree(A, B, lazy_s=0.1)
+    node.on_prune(B, Prune())
+    first, second = node.broadcast(b"one"), node.broadcast(b"two")
+    assert [peer for peer, _ in ctx.take_sent()] == [A, A]
+    node.on_gossip(B, gossip())
+    ctx.take_sent()
+    node.on_prune(B, Prune())
+    ctx.advance(0.1)
+    assert ctx.take_sent() == [(B, IHave((Name(first, 0), Name(second, 0))))], "and not to whom it came from"
+
+
 def test_a_way_that_is_shorter_by_the_threshold_takes_the_place_of_the_longer() -> None:
     for round, changed in ((7, True), (6, False)):
         node, ctx, _ = plumtree(A, B, threshold=3)
         node.on_prune(B, Prune())
-        node.on_ihave(B, IHave(ID, 4))
+        node.on_ihave(B, IHave((Name(ID, 4),)))
         node.on_gossip(A, gossip(round=round))
         sent = ctx.take_sent()
         assert ((B, Graft(b"", 4)) in sent and (A, Prune()) in sent) is changed
@@ -102,7 +114,7 @@ def test_neighbors_that_come_are_eager_and_those_that_go_are_forgotten() -> None
     assert isinstance(node.membership, Few)
     node.membership.tell(B, True)
     assert set(node.view().eager) == {1, 2}
-    node.on_ihave(A, IHave(ID, 0))
+    node.on_ihave(A, IHave((Name(ID, 0),)))
     node.membership.tell(A, False)
     ctx.advance(5)
     assert set(node.view().eager) == {2} and not ctx.take_sent(), "nobody is left to graft from"

@@ -41,7 +41,7 @@ class Count(msgspec.Struct, frozen=True):
 
 def trees(setting: Setting, nodes: int, rounds: int = 10) -> Trees:
     """The overlay of H1, with Plumtree on top."""
-    config = PlumtreeConfig(buffer_limit=4)
+    config = PlumtreeConfig(lazy_s=0, buffer_limit=4)
     crowd: Trees = Crowd(
         setting.seed,
         lambda: HyParView("lab", HyParViewConfig(period_s=0)),
@@ -111,7 +111,7 @@ def _table(setting: Setting) -> Iterator[Report]:
         yield Progress("many senders, with optimization", 0.85)
         better = crowd.branch()
         for service in better.services:
-            service.config = PlumtreeConfig(threshold=7, buffer_limit=4)
+            service.config = PlumtreeConfig(lazy_s=0, threshold=7, buffer_limit=4)
         optimized = several(better, count, lambda: better.rng.choice(better.alive))[2:]
         short = fmean(one.hops for one in optimized)
         yield around("T3", "the same with optimization", "~17", short, 17, 2)
