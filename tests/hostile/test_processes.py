@@ -47,6 +47,8 @@ def ring(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ring]:
     one = Ring(tmp_path, request.param)
     yield one
     one.end()
+    # The large records would stay on the disk for three runs.
+    shutil.rmtree(tmp_path / "files", ignore_errors=True)
 
 
 def fetch(ring: Ring, id: int, name: str) -> None:
