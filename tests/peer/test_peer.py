@@ -12,6 +12,7 @@ import pytest
 
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.live import threads
 from overlay.peer import Outcome, Peer
 from overlay.peer.address import parse_address, show_address
 from overlay.ring.events import (
@@ -313,6 +314,30 @@ def test_an_error_in_the_program_ends_the_peer_and_says_so(house: House) -> None
     assert crashed.wait(PATIENCE_S)
     assert "ZeroDivisionError" in crashes[0]
     assert peer.closed.wait(PATIENCE_S)
+
+
+def test_a_program_that_holds_a_thread_does_not_hold_up_the_end(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads, "JOIN_S", 0.3)
+    held, let_go = threading.Event(), threading.Event()
+
+    def on_event(peer: Peer, event: object) -> None:
+        if threading.current_thread().name.endswith("-4"):
+            held.set()
+            let_go.wait()
+
+    peer = Peer(4, ping_interval_s=0.1, base_port=house.base_port, files=house.files, on_event=on_event)
+    peer.setup(8, 14)
+    assert held.wait(PATIENCE_S)
+    ending = threading.Thread(target=peer.kill, daemon=True)
+    ending.start()
+    ending.join(PATIENCE_S)
+    assert not ending.is_alive()
+    assert peer.closed.is_set()
+    let_go.set()
+    house.until(lambda: not threads_of(4))
+    assert not caplog.records
 
 
 def test_a_second_quit_is_the_first_and_a_kill_cuts_it_short(house: House) -> None:

@@ -30,6 +30,10 @@ STACK_BYTES = 1 << 20
 """Address space of a thread; hundreds of peers live in one process."""
 
 DISK_S = 30.0
+
+JOIN_S = 5.0
+"""An end waits so long for the threads; one that the program above does not let go of ends whenever it returns."""
+
 _starting = threading.Lock()
 
 
@@ -125,8 +129,9 @@ class ThreadDriver(Driver):
             self._clock.notify_all()
         if self._threads:
             self._waker.wake()
+        deadline = time.monotonic() + JOIN_S
         for thread in self._threads:
-            while thread is not threading.current_thread() and thread.is_alive():
+            while thread is not threading.current_thread() and thread.is_alive() and time.monotonic() < deadline:
                 self._poke()
                 thread.join(0.2)
         if self._close() and self.traffic is not None:
