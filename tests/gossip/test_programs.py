@@ -7,11 +7,18 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
 from overlay import get_dissemination_service, get_node, join_network
 from overlay.errors import Indefinite, LocalError, RemoteError
-from overlay.peer.unstructured import simulated, threads
+from overlay.gossip.dissemination.brisa import BrisaConfig
+from overlay.gossip.dissemination.lpbcast import LpbcastConfig
+from overlay.gossip.dissemination.mon import MonConfig
+from overlay.gossip.dissemination.plumtree import PlumtreeConfig
+from overlay.gossip.membership.hyparview import HyParViewConfig
+from overlay.gossip.membership.newscast import NewscastConfig
+from overlay.peer.unstructured import parameters, simulated, threads
 from overlay.sim import Network
 from overlay.sim.faults import Faults
 
@@ -140,6 +147,39 @@ def test_what_goes_wrong_is_told_by_name() -> None:
             await first.leave()
 
     run(main())
+
+
+VALUES = {"peer_selection": "head", "view_selection": "rand", "view_propagation": "push", "rpc_timeout": 0.9}
+UNSSERV = [
+    (
+        NewscastConfig,
+        "local_view_size gossiping_frequency peer_selection view_selection view_propagation rpc_timeout",
+        "",
+    ),
+    (
+        HyParViewConfig,
+        "local_view_size gossiping_frequency rpc_timeout ttl active_view_size",
+        "peer_selection view_selection view_propagation maintenance_sleep",
+    ),
+    (LpbcastConfig, "fanout buffer_limit", ""),
+    (MonConfig, "timeout tree_life fanout", ""),
+    (PlumtreeConfig, "retrieve_timeout buffer_limit", "maintenance_sleep"),
+    (BrisaConfig, "maintenance_sleep", "fanout"),
+]
+"""What its documentation lists: what has a counterpart here, and what is told why it has none."""
+
+
+@pytest.mark.parametrize(("config", "names", "without"), UNSSERV)
+def test_every_parameter_that_unsserv_documents_has_a_counterpart_or_a_reason(
+    config: type[msgspec.Struct], names: str, without: str
+) -> None:
+    for name in names.split():
+        value = VALUES.get(name, 7)
+        made = parameters.config_of(config, {name: value})
+        assert value in msgspec.structs.astuple(made) and made != config()
+    for name in without.split():
+        with pytest.raises(LocalError, match=f"^{name}: .*(leave it out|another active_size)$"):
+            parameters.config_of(config, {name: 1})
 
 
 def test_a_handler_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,22 +24,27 @@ C = TypeVar("C", bound=msgspec.Struct)
 PROTOCOLS: tuple[type[Protocol], ...] = (Newscast, HyParView, Lpbcast, Mon, Plumtree, Brisa)
 """Whatever may be added to a running node."""
 
-NEWSCAST_NAMES = {
-    "local_view_size": "view_size",
-    "gossiping_frequency": "period_s",
-    "view_propagation": "propagation",
-    "rpc_timeout": "timeout_s",
+NAMES: dict[type[msgspec.Struct], dict[str, str]] = {
+    NewscastConfig: {
+        "local_view_size": "view_size",
+        "gossiping_frequency": "period_s",
+        "view_propagation": "propagation",
+        "rpc_timeout": "timeout_s",
+    },
+    HyParViewConfig: {
+        "local_view_size": "passive_size",
+        "active_view_size": "active_size",
+        "gossiping_frequency": "period_s",
+        "rpc_timeout": "timeout_s",
+        "ttl": "arwl",
+    },
+    LpbcastConfig: {},
+    MonConfig: {"timeout": "timeout_s", "tree_life": "tree_life_s"},
+    PlumtreeConfig: {"retrieve_timeout": "announced_s"},
+    BrisaConfig: {"maintenance_sleep": "retry_s"},
 }
-HYPARVIEW_NAMES = {
-    "local_view_size": "passive_size",
-    "active_view_size": "active_size",
-    "gossiping_frequency": "period_s",
-    "rpc_timeout": "timeout_s",
-    "ttl": "arwl",
-}
-MON_NAMES = {"timeout": "timeout_s", "tree_life": "tree_life_s"}
-PLUMTREE_NAMES = {"retrieve_timeout": "announced_s"}
-BRISA_NAMES = {"maintenance_sleep": "retry_s"}
+"""What UnsServ calls something else."""
+
 POLLED = "a broken connection is noticed at once here, so nothing is polled: leave it out"
 WITHOUT = {
     (HyParViewConfig, "maintenance_sleep"): POLLED,
@@ -64,10 +69,10 @@ class Vocabulary(Protocol):
 def membership(network: str, parameters: Mapping[str, Any], *, is_extreme: bool) -> MembershipService:
     """The protocol of a network, not started. LocalError for a parameter that is none, or out of range."""
     if is_extreme:
-        return Newscast(network, config_of(NewscastConfig, NEWSCAST_NAMES, parameters))
+        return Newscast(network, config_of(NewscastConfig, parameters))
     if "ttl" in parameters and "prwl" not in parameters:
         parameters = {**parameters, "prwl": min(HyParViewConfig().prwl, _half(parameters["ttl"]))}
-    return HyParView(network, config_of(HyParViewConfig, HYPARVIEW_NAMES, parameters))
+    return HyParView(network, config_of(HyParViewConfig, parameters))
 
 
 def _half(ttl: Any) -> int:
@@ -80,18 +85,18 @@ def dissemination(
     """The protocol of a dissemination service, not started."""
     match is_extreme, many_to_many:
         case True, True:
-            return Lpbcast(instance, below, config_of(LpbcastConfig, {}, parameters))
+            return Lpbcast(instance, below, config_of(LpbcastConfig, parameters))
         case True, False:
-            return Mon(instance, below, config_of(MonConfig, MON_NAMES, parameters))
+            return Mon(instance, below, config_of(MonConfig, parameters))
         case False, True:
-            return Plumtree(instance, below, config_of(PlumtreeConfig, PLUMTREE_NAMES, parameters))
+            return Plumtree(instance, below, config_of(PlumtreeConfig, parameters))
         case _:
-            return Brisa(instance, below, config_of(BrisaConfig, BRISA_NAMES, parameters))
+            return Brisa(instance, below, config_of(BrisaConfig, parameters))
 
 
-def config_of(kind: type[C], names: Mapping[str, str], parameters: Mapping[str, Any]) -> C:
+def config_of(kind: type[C], parameters: Mapping[str, Any]) -> C:
     """A protocol's config out of parameters by our names or by UnsServ's."""
-    values = {}
+    values, names = {}, NAMES[kind]
     for name, value in parameters.items():
         field = names.get(name, name)
         if (kind, name) in WITHOUT:
