@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
-from overlay.app import jsonlines, reporter
+from overlay.app import jsonlines, reporter, writer
 from overlay.app.narrator import _TABLE, narrate
 from overlay.app.reporter import Row
 from overlay.app.terminal import ASSIGNMENT, ERROR, HINT, PING, ROUTE, Line, Output, clean
@@ -184,6 +185,43 @@ def test_a_reader_who_is_gone_ends_nothing_but_the_stream() -> None:
     output.show(Line("one"))
     output.show(Line("two"))
     assert told == [1]
+
+
+def test_a_stream_that_was_closed_before_the_start_is_a_reader_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    told: list[int] = []
+    output = Output(err=io.StringIO())
+    output.on_broken = lambda: told.append(1)
+    output.write("one")
+    output.answer(["two"])
+    assert told == [1]
+    assert not output.whole
+
+
+def test_whoever_prints_does_not_wait_for_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            writing.set()
+            reads.wait()
+            return super().write(text)
+
+    writing, reads = threading.Event(), threading.Event()
+    monkeypatch.setattr(writer, "HELD_CHARACTERS", 12)
+    out, err = Slow(), io.StringIO()
+    output = Output(out, err)
+    output.detach()
+    output.write("one")
+    assert writing.wait(30)
+    for text in ("two", "three", "four"):
+        output.write(text)
+    assert not output.drain(0.01)
+    reads.set()
+    assert output.drain(30)
+    assert out.getvalue() == "one\ntwo\n", "there was room for two"
+    output.write("five")
+    assert output.drain(30)
+    assert out.getvalue() == "one\ntwo\nfive\n"
+    assert err.getvalue() == "2 lines are lost: nobody read what was printed before\n"
 
 
 def test_the_sources_own_words_stand_in_the_table() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from overlay.app import loop as loops
+from overlay.app import start
 from overlay.app.arguments import peer_arguments, runner_arguments
 from overlay.app.peer_program import PeerProgram, hidden_kinds
 from overlay.app.runner_program import RunnerProgram
@@ -124,9 +128,46 @@ def test_a_defect_ends_the_program_loudly() -> None:
     run = peer("init 2 4 5 3")
     run.type("")
     assert FakePeer.made[0].on_crash is not None
-    FakePeer.made[0].on_crash(FakePeer.made[0], "tcp-command: boom")
+    FakePeer.made[0].on_crash(FakePeer.made[0], "Traceback:\n  here\nZeroDivisionError: boom\n")
     assert run.ended() == 1
-    assert "defect: tcp-command: boom" in run.err.getvalue()
+    assert run.err.getvalue() == "peer 2 ends because of a defect: ZeroDivisionError: boom\n"
+
+
+def test_a_program_begins_with_room_for_sockets_and_its_log_gets_whole_tracebacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    log = tmp_path / "log"
+    logger = logging.getLogger("overlay")
+    handlers = list(logger.handlers)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        start.begin(peer_arguments(["init", "2", "4", "5", "3", "--log-file", str(log)]), frozenset())
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        logging.getLogger("overlay.live").error("Traceback:\n  here")
+        assert log.read_text().endswith(" Traceback:\n  here\n")
+        assert capsys.readouterr() == ("", "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        logger.handlers[:] = handlers
+
+
+def test_a_second_ctrl_c_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    loop = loops.Loop()
+    try:
+        loop.handle_signals(lambda: loop.exit(130), lambda: None)
+        signal.raise_signal(signal.SIGINT)
+        assert not ended
+        signal.raise_signal(signal.SIGINT)
+        assert ended == [130]
+        assert loop.run() == 130
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_pings_off_and_on() -> None:

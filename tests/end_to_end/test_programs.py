@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.processes import ROOT, Program, free_base_port
+from tests.end_to_end.processes import DEADLINE_S, ROOT, Program, free_base_port
 
 Start = Callable[..., Program]
 
@@ -100,6 +104,33 @@ def test_the_runner_reports(start: Start) -> None:
     assert not again.errors
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_peer_whose_lines_nobody_reads_goes_on_and_ends(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, bytes(4096))
+    os.set_blocking(write, True)
+    log = tmp_path / "log"
+    words = f"init 2 4 5 0.1 --log-file {log} --base-port {free_base_port([2])}".split()
+    peer = subprocess.Popen(
+        [sys.executable, str(ROOT / "peer.py"), *words], stdin=subprocess.DEVNULL, stdout=write, cwd=tmp_path
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while not log.exists() or log.read_text().count("Ping requests sent") < 5:
+            assert time.monotonic() < deadline, "its protocol stands still"
+            time.sleep(0.05)
+        peer.send_signal(number)
+        assert peer.wait(DEADLINE_S) == status
+    finally:
+        peer.kill()
+        os.close(read)
+        os.close(write)
+
+
 LECTURE = """\
 # a lecture
 expect "Peer 8" first 9
@@ -138,6 +169,6 @@ def test_ctrl_c_ends_the_runner_and_all_its_peers(start: Start) -> None:
     run.type("help", "klil 14")
     run.line("did you mean kill?")
     run.signal(signal.SIGINT)
-    assert run.ended() == 0
+    assert run.ended() == 130
     with socket.socket() as sock:
         assert sock.connect_ex(("127.0.0.1", base + 4)) != 0

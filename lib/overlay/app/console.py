@@ -119,7 +119,7 @@ class Console(threading.Thread):
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
-        keys.add("c-c")(lambda event: self._loop.post(self._on_interrupt))
+        keys.add("c-c")(self._interrupt)
         keys.add("c-d", filter=Condition(lambda: not self._input.text))(
             lambda event: self._loop.post(self._on_end, True)
         )
@@ -140,6 +140,11 @@ class Console(threading.Thread):
         elif found:
             self._shown.write("  ".join(completion.text for completion in found) + "\n")
 
+    def _interrupt(self, event: KeyPressEvent) -> None:
+        """Ctrl-C; the second ends the application, and when the terminal is given back, the process."""
+        if not self._loop.interrupt(self._on_interrupt) and not event.app.is_done:
+            event.app.exit(exception=KeyboardInterrupt())
+
     def _suspend(self, event: KeyPressEvent) -> None:
         """Ctrl-Z. This very thread is stopped: another would let it go on for a moment, and make the terminal raw again."""
         run_in_terminal(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTSTP), render_cli_done=True)
@@ -158,6 +163,8 @@ class Console(threading.Thread):
             self._app.run(handle_sigint=False)
         except EOFError:
             pass
+        except KeyboardInterrupt:
+            os._exit(128 + signal.SIGINT)
         finally:
             if not self._closing:
                 # Nobody can type any more.
@@ -173,7 +180,10 @@ class Console(threading.Thread):
                 with contextlib.suppress(RuntimeError):  # the loop was closed just now
                     loop.call_soon_threadsafe(self._leave)
             self.join(0.02)
+        # What was printed so far was printed here; what comes while the streams change may be anywhere.
+        self._output.drain(END_S)
         self._output.out, self._output.err = self._streams
+        self._output.drain(END_S)
 
     def _leave(self) -> None:
         app = self._app

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import overlay
 from overlay.app.commands import Command, did_you_mean, help_lines
 from overlay.app.loop import LineReader, Loop, rich_terminal
+from overlay.app.start import end
 from overlay.app.terminal import Output, short
 from overlay.errors import LocalError, OverlayError
 
@@ -72,7 +73,9 @@ def gossip_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole program; the exit status."""
     options = gossip_arguments(arguments)
-    return GossipProgram(options, Output(no_color=options.no_color)).run()
+    output = Output(no_color=options.no_color)
+    output.detach()
+    return end(output, GossipProgram(options, output).run())
 
 
 class GossipProgram:

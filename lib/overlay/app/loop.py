@@ -30,6 +30,7 @@ class Loop:
         # Its put may be called from a signal handler in the middle of anything, which other queues' may not.
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[tuple[float, float, Callable[[], None]]] = []
+        self._interrupts = 0
         self.status: int | None = None
 
     def post(self, call: Callable[..., None], *args: Any) -> None:
@@ -77,8 +78,20 @@ class Loop:
         """Ctrl-C and SIGTERM become calls in the inbox. Only on the main thread, which a test may not be."""
         if threading.current_thread() is not threading.main_thread():
             return
-        signal.signal(signal.SIGINT, lambda *_: self.post(on_interrupt))
+
+        def interrupted(*_: Any) -> None:
+            if not self.interrupt(on_interrupt):
+                os._exit(128 + signal.SIGINT)
+
+        signal.signal(signal.SIGINT, interrupted)
         signal.signal(signal.SIGTERM, lambda *_: self.post(on_terminate))
+
+    def interrupt(self, call: Callable[[], None]) -> bool:
+        """Ctrl-C: have it called soon. False the second time: then nothing is waited for any more, the caller ends us."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self.post(call)
+        return self._interrupts == 1
 
 
 def in_background() -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from overlay.app import jsonlines, narrator, reporter
-from overlay.app.arguments import open_log, peer_arguments
+from overlay.app.arguments import peer_arguments
 from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
 from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.progress import Progress
-from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal
+from overlay.app.start import FAILED, INTERRUPTED, LEFT, begin, end
+from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal, last_line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import msgspec
 
     from overlay.peer import Peer
-
-LEFT, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses."""
 
 
 def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
@@ -151,7 +149,7 @@ class PeerProgram:
 
     def on_crash(self, peer: Peer, why: str) -> None:
         """A defect of ours ended the peer: say so and end."""
-        self.output.error(f"peer {peer.id} ends because of a defect: {why}")
+        self.output.error(f"peer {peer.id} ends because of a defect: {last_line(why)}")
         self.loop.post(self.loop.exit, FAILED)
 
     # The peer's outcomes -------------------------------------------------------------------------------------
@@ -235,7 +233,6 @@ class PeerProgram:
 
     def interrupt(self) -> None:
         """Ctrl-C: gone, and nobody is told."""
-        self.peer.kill()
         self.loop.exit(INTERRUPTED)
 
     # Answers -------------------------------------------------------------------------------------------------
@@ -284,8 +281,8 @@ def real_peer(*args: Any, **keywords: Any) -> Peer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole program; the exit status."""
     options = peer_arguments(arguments)
-    output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden_kinds(options))
-    return PeerProgram(options, output, real_peer).run()
+    output = begin(options, hidden_kinds(options))
+    return end(output, PeerProgram(options, output, real_peer).run())
 
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@ from functools import partial
 from typing import Any
 
 from overlay.app import jsonlines, narrator, reporter, script
-from overlay.app.arguments import open_log, runner_arguments
+from overlay.app.arguments import runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
 from overlay.app.fleet import Fleet, Happening, Member, summary
 from overlay.app.lecture import Lecture
 from overlay.app.loop import LineReader, Loop, rich_terminal
-from overlay.app.peer_program import FAILED, LEFT, hidden_kinds, real_peer
+from overlay.app.peer_program import hidden_kinds, real_peer
 from overlay.app.progress import Progress
 from overlay.app.reporter import Row, row_of
-from overlay.app.terminal import HINT, PING, ROUTE, SAY, Output
+from overlay.app.start import FAILED, INTERRUPTED, LEFT, begin, end
+from overlay.app.terminal import HINT, PING, ROUTE, SAY, Output, last_line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
 
@@ -59,7 +60,7 @@ class RunnerProgram:
 
     def run(self) -> int:
         """Until all is over; the exit status."""
-        self.loop.handle_signals(self.end, self.end)
+        self.loop.handle_signals(self.interrupt, self.end)
         self.output.on_broken = lambda: self.loop.post(self.end)
         try:
             if self.options.script is not None:
@@ -108,7 +109,7 @@ class RunnerProgram:
             "NAME": lambda: record_names(self.options.files),
         }
         completer = Words(RUNNER_COMMANDS, lambda place: words[place]())
-        common = "runner", self.loop, self.output, completer, self.on_line, self.on_end, self.end
+        common = "runner", self.loop, self.output, completer, self.on_line, self.on_end, self.interrupt
         if self.options.reporter:
             from overlay.app.screen import Screen
 
@@ -134,6 +135,10 @@ class RunnerProgram:
     def end(self) -> None:
         """Everything ends together: nobody stays who would have to be told."""
         self.loop.exit(LEFT)
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the same end, and whoever waits for the runner knows that it was cut short."""
+        self.loop.exit(INTERRUPTED)
 
     def _look(self, id: int) -> Any:
         member = self.fleet.members.get(id)
@@ -161,7 +166,7 @@ class RunnerProgram:
 
     def crashed(self, id: int, why: str) -> None:
         """A defect of ours ended a peer."""
-        self.output.error(f"peer {id} ended because of a defect: {why}")
+        self.output.error(f"peer {id} ended because of a defect: {last_line(why)}")
         self.loop.post(self._lost, id)
 
     def _lost(self, id: int) -> None:
@@ -347,19 +352,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The whole program; the exit status."""
     options = runner_arguments(arguments)
     hidden = hidden_kinds(options) | (frozenset({PING}) if options.reporter else frozenset())
-    output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden)
+    output = begin(options, hidden)
     if options.gossip:
         from overlay.app import gossip_runner
 
-        return gossip_runner.main(
+        status = gossip_runner.main(
             options.gossip, output, host=options.host, stable=options.stable, seconds=options.seconds
         )
+        return end(output, status)
     make: Callable[..., Member] = real_peer
     if options.processes:
         from overlay.app.processes import ProcessPeer
 
         make = ProcessPeer
-    return RunnerProgram(options, output, make).run()
+    return end(output, RunnerProgram(options, output, make).run())
 
 
 if __name__ == "__main__":

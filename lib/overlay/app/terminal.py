@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 import msgspec
+
+from overlay.app.writer import Writer
 
 SAY, PING, ANSWER, HINT, ROUTE, ERROR = "say", "ping", "answer", "hint", "route", "error"
 """What a line is. The assignment's own lines are SAY and PING; an ANSWER is what the user asked for. All else is beside
@@ -44,6 +47,11 @@ def short(text: str, length: int = 40) -> str:
     return f'"{text}"' if len(text) <= length else f'"{text[: length - 3]}..."'
 
 
+def last_line(text: str) -> str:
+    """Of a traceback: what was wrong."""
+    return next(reversed(text.strip().splitlines()), "")
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person sits at the other end."""
     try:
@@ -52,7 +60,7 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def wants_color(stream: TextIO, forbidden: bool) -> bool:
+def wants_color(stream: TextIO | None, forbidden: bool) -> bool:
     """Colors only on a terminal that has them, and only when nobody said no (no-color.org)."""
     return not forbidden and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(stream)
 
@@ -69,21 +77,23 @@ class Output:
         log: TextIO | None = None,
         hidden: frozenset[str] = frozenset(),
     ):
-        self.out = sys.stdout if out is None else out
-        self.err = sys.stderr if err is None else err
+        self.out: TextIO | None = sys.stdout if out is None else out
+        self.err: TextIO | None = sys.stderr if err is None else err
         self.color_out = wants_color(self.out, no_color)
         self.color_err = wants_color(self.err, no_color)
         self.log = log
         self.hidden = set(hidden)
         self.on_broken: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
+        self._log_lock = threading.Lock()
+        self._writer: Writer | None = None
         self._broken: set[int] = set()
         if self.color_out or self.color_err:
             import colorama  # type: ignore[import-untyped]
 
             colorama.just_fix_windows_console()
         for stream in (self.out, self.err):
-            if hasattr(stream, "reconfigure"):
+            if isinstance(stream, io.TextIOWrapper):
                 # A locale without the square or a name's letters must not end the program.
                 stream.reconfigure(errors="replace")
 
@@ -91,15 +101,14 @@ class Output:
         """One line; the assignment's lines get their "> "."""
         standard = line.kind in STANDARD_OUTPUT
         text = f"{before}{'> ' if line.kind in ASSIGNMENT else ''}{clean(line.text)}"
-        if self.log is not None:
-            self._log(text)
+        self.note(text)
         if line.kind not in self.hidden:
             colored = self.color_out if standard else self.color_err
-            self._write(self.out if standard else self.err, (_paint(line, text) if colored else text) + "\n")
+            self._write(standard, (_paint(line, text) if colored else text) + "\n")
 
     def write(self, text: str) -> None:
         """Lines made elsewhere, such as a block of the reporter or JSON: to stdout in one piece."""
-        self._write(self.out, text + "\n")
+        self._write(True, text + "\n")
 
     def answer(self, lines: Iterable[str]) -> None:
         """What the user asked for, on stdout."""
@@ -114,27 +123,58 @@ class Output:
         """An error on stderr."""
         self.show(Line(text, ERROR), before)
 
-    def _write(self, stream: TextIO, text: str) -> None:
-        with self._lock:
-            if id(stream) in self._broken:
+    def note(self, text: str) -> None:
+        """For the log alone, and there it may be several lines."""
+        with self._log_lock:
+            if self.log is None:
                 return
-            try:
-                stream.write(text)
-                stream.flush()
-                return
-            except (OSError, ValueError):
-                # Whoever read us is gone. Nothing can be said on this stream any more, and nobody must die of it.
-                self._broken.add(id(stream))
-        self.on_broken()
-
-    def _log(self, text: str) -> None:
-        assert self.log is not None
-        with self._lock:
             try:
                 self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
                 self.log.flush()
             except (OSError, ValueError):
                 self.log = None
+
+    # Whoever prints may not wait -----------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """From now on a thread of its own writes, and whoever prints never waits for who reads."""
+        self._writer = Writer(
+            self._put, lambda count: self.error(f"{count} lines are lost: nobody read what was printed before")
+        )
+        self._writer.start()
+
+    def drain(self, stall_s: float) -> bool:
+        """Wait for what was printed to be written, unless nothing of it is within `stall_s`; whether it is."""
+        return self._writer is None or self._writer.drain(stall_s)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nobody has stopped listening."""
+        return not self._broken
+
+    def _write(self, standard: bool, text: str) -> None:
+        if self._writer is None:
+            self._put(standard, text)
+        else:
+            self._writer.add(standard, text)
+
+    def _put(self, standard: bool, text: str) -> None:
+        with self._lock:
+            # A program that was started with the stream closed has none.
+            stream = self.out if standard else self.err
+            if id(stream) in self._broken:
+                return
+            try:
+                if stream is not None:
+                    stream.write(text)
+                    stream.flush()
+                    return
+            except (OSError, ValueError):
+                # Whoever read us is gone. Nothing can be said on this stream any more, and nobody must die of it.
+                pass
+            self._broken.add(id(stream))
+        if standard or stream is not None:
+            self.on_broken()
 
 
 def _paint(line: Line, text: str) -> str:
