@@ -26,6 +26,9 @@ from overlay.ids import Key
 FITS_BYTES = 1000
 """A view of more bytes does not fit a datagram with its envelope, and goes over TCP."""
 
+MAX_FITTING = 40
+"""No more descriptors than this fit, however short they are."""
+
 MAX_VIEW = 200
 DESCRIPTOR_BYTES = 48
 """A usual descriptor; what is missing in a question is made up for by so much padding, and one is always missing:
@@ -178,7 +181,8 @@ class PeerSampling(MembershipService):
         config, links = self.config, self.links
         before = {contact.id: contact for contact in links.contacts()} if self._listeners else {}
         links.merge(received, self.ctx.now)
-        links.trim(config.healer, config.swapper, [d.contact.id for d in sent], config.view_selection, self.ctx.rng)
+        ids = [descriptor.contact.id for descriptor in sent] if config.swapper else ()
+        links.trim(config.healer, config.swapper, ids, config.view_selection, self.ctx.rng)
         if self._listeners:
             self._tell(before)
 
@@ -192,7 +196,8 @@ class PeerSampling(MembershipService):
 
 def _offer(entries: tuple[Descriptor, ...], padding: bytes) -> ViewOffer | LongViewOffer:
     offer = ViewOffer(entries, padding)
-    return offer if len(pack(offer)) <= FITS_BYTES else LongViewOffer(entries, padding)
+    fits = len(entries) <= MAX_FITTING and len(pack(offer)) <= FITS_BYTES
+    return offer if fits else LongViewOffer(entries, padding)
 
 
 def _reply(entries: tuple[Descriptor, ...], offer: ViewOffer | LongViewOffer) -> ViewReply | LongViewReply:
