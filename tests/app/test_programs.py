@@ -124,6 +124,20 @@ def test_a_join_that_fails_and_a_port_that_is_taken_are_status_1() -> None:
     assert taken.err.getvalue() == "Peer 66 is already running at 127.0.0.1:12066\n"
 
 
+def test_a_join_that_takes_long_says_whom_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "LET_IN_S", 0.0)
+    alone, ours = peer("join 15 4 3"), runner("--peers 2,4")
+    ours.type("join 15 127.0.0.2:12008")
+    for run, line in (
+        (alone, "waiting to be let in by Peer 4 at 127.0.0.1:12004\n"),
+        (ours, "[15] waiting to be let in by 127.0.0.2:12008\n"),
+    ):
+        run.type("", "")
+        run.program.loop.post(run.program.interrupt)
+        assert run.ended() == 130
+        assert run.err.getvalue() == line
+
+
 def test_a_defect_ends_the_program_loudly() -> None:
     run = peer("init 2 4 5 3")
     run.type("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from overlay.app.narrator import address
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 from overlay.live.addresses import family_of, is_wildcard
@@ -26,6 +27,11 @@ def numeric(text: str) -> str:
     if not usable:
         raise LocalError(f"{short(text)} is neither the address of one machine nor a name that can be looked up")
     return usable[0]
+
+
+def place(known: int | str, host: str, base_port: int) -> str:
+    """A peer that was named by id or by address, for people: where it is looked for."""
+    return known if isinstance(known, str) else f"Peer {known} at {address(host, base_port + known)}"
 
 
 def of_one(text: str) -> str:

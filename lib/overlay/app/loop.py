@@ -19,6 +19,9 @@ from typing import Any
 from overlay.app.terminal import Output, is_terminal
 from overlay.core.pending import Pending
 
+LET_IN_S = 8.0
+"""A join that takes longer is told of: by then a known peer that does not answer would have made it fail."""
+
 MAX_LINE_BYTES = 64 * 1024
 """A longer line without an end is cut here; what people type is shorter."""
 
@@ -40,6 +43,15 @@ class Loop:
     def settled(self, pending: Pending[Any], then: Callable[[Pending[Any]], None]) -> None:
         """Have `then` called on the loop once the outcome is there."""
         pending.when_done(lambda done: self.post(then, done))
+
+    def patience(self, joining: Pending[Any], known: str, say: Callable[[str], None]) -> None:
+        """Say whom a join waits for when that takes long, as it does where the known peer is in no ring yet itself."""
+
+        def hint() -> None:
+            if not joining.done:
+                say(f"waiting to be let in by {known}")
+
+        self.later(LET_IN_S, hint)
 
     def every(self, period_s: float, call: Callable[[], None], first_s: float | None = None) -> None:
         """Call again and again."""

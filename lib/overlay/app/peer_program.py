@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from overlay.app import jsonlines, narrator, reporter
+from overlay.app import hosts, jsonlines, narrator, reporter
 from overlay.app.arguments import peer_arguments
 from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
 from overlay.app.loop import LineReader, Loop, rich_terminal
@@ -97,7 +97,10 @@ class PeerProgram:
             if options.mode == "init":
                 self.peer.setup(options.first, options.second)
             else:
-                self.loop.settled(self.peer.join(options.known), self._joined)
+                joining = self.peer.join(options.known)
+                self.loop.settled(joining, self._joined)
+                known = hosts.place(options.known, options.host, options.base_port)
+                self.loop.patience(joining, known, self.output.say)
         except BaseException:
             self.peer.kill()
             raise

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from overlay.app import jsonlines, narrator, reporter, script
+from overlay.app import hosts, jsonlines, narrator, reporter, script
 from overlay.app.arguments import runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
@@ -286,6 +286,8 @@ class RunnerProgram:
                 self.fleet.kill(id)
 
         self.loop.settled(pending, joined)
+        where = hosts.place(known, self.options.host, self.options.base_port)
+        self.loop.patience(pending, where, lambda text: self.output.say(text, f"[{id}] "))
         return pending
 
     def _quit(self, id: int | None) -> Pending[Any] | None:
