@@ -217,7 +217,7 @@ def test_wrong_bytes_and_too_many_leave_nothing(disk: FolderDisk, tmp_path: Path
     assert tree(tmp_path) == before
 
 
-def test_a_cut_body_goes_on_where_it_was_checked(disk: FolderDisk, tmp_path: Path) -> None:
+def test_a_cut_body_goes_on_where_it_was_checked(disk: FolderDisk) -> None:
     partial = disk.partial(ref_of(BODY))
     partial.write(memoryview(BODY)[:1000])
     partial.check(memoryview(BODY)[:1000])
@@ -438,3 +438,60 @@ def test_kill_9_tears_nothing_and_loses_nothing(tmp_path: Path) -> None:
         assert len(set(received.split())) == 1
         assert {path.name for path in (tmp_path / "files").iterdir()} == {"peer-19", "received_0000.pdf"}
         disk.close()
+
+
+# Other systems -----------------------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import os, shutil, subprocess, sys, types
+from pathlib import Path
+import hypothesis, pytest
+sys.path[:0] = ["lib", "."]
+sys.modules["fcntl"] = None
+for name in ("posix_fallocate", "pread", "pwrite", "O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "O_CLOEXEC", "eventfd"):
+    if hasattr(os, name):
+        delattr(os, name)
+locked = []
+def locking(fd, how, count):
+    if os.fstat(fd).st_ino in locked:
+        raise PermissionError(13, "locked")
+    locked.append(os.fstat(fd).st_ino)
+def link(*_, **__):
+    raise NotImplementedError
+os.link = link
+root, has_locks = Path(sys.argv[1]), sys.argv[2] == "locks"
+sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=locking) if has_locks else None
+from overlay.errors import LocalError
+from overlay.peer import Peer
+from tests.store import test_disk as tests
+disk = tests.opened(root)
+tests.test_a_cut_body_goes_on_where_it_was_checked(disk)
+tests.keep(disk, "2067", tests.BODY)
+tests.work(disk)
+(root / "files/4103.pdf").symlink_to(root / "files/received_2067.pdf")
+try:
+    disk.find("4103.pdf")
+    print("a link was followed")
+except LocalError:
+    pass
+shutil.disk_usage = lambda path: types.SimpleNamespace(free=10)
+try:
+    disk.partial(tests.ref_of(b"more than that"))
+    print("no room, and nobody said so")
+except LocalError as error:
+    assert "no room for 14 bytes" in str(error), error
+try:
+    tests.opened(root)
+    print("two have the folder")
+except LocalError:
+    print("locked")
+"""
+
+
+@pytest.mark.parametrize(("locks", "said"), [("locks", "locked"), ("none", "two have the folder")])
+def test_a_disk_works_where_the_calls_of_linux_are_missing(tmp_path: Path, locks: str, said: str) -> None:
+    child = [sys.executable, "-c", ELSEWHERE, str(tmp_path), locks]
+    assert subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout == said + "\n"
+    disk = opened(tmp_path)
+    assert disk.entries("records") == {"record/2067": Entry(b"new", ref_of(BODY))}
+    disk.close()

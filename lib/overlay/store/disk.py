@@ -12,7 +12,6 @@ to is there before the entry, and goes after it. So a crash leaves each entry as
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
@@ -26,6 +25,7 @@ from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
 from overlay.errors import LocalError, NotThere
 from overlay.store.folder import Folder, as_local_error, check_name, digest, open_file
 from overlay.store.partial import DiskPartial, HeldPartial
+from overlay.store.system import lock_file
 
 RECORD = "record/"
 """An entry `record/2067` is shown as `2067.pdf` in the peer's own folder."""
@@ -112,13 +112,10 @@ class FolderDisk:
             raise LocalError(f"{self._data.path} is closed")
 
     def _take(self) -> None:
-        fd = os.open(self._hidden.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
+            self._lock_fd = lock_file(self._hidden.path / "lock")
+        except BlockingIOError:
             raise LocalError(f"{self._data.path} is used by another process; choose --data") from None
-        self._lock_fd = fd
 
     def _load(self) -> None:
         for name in self._partial_files.names():

@@ -7,11 +7,11 @@ import hashlib
 import itertools
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from overlay.errors import LocalError
+from overlay.store.system import open_plain, read_at, sync_folder, write_at
 
 CHUNK_BYTES = 1 << 20
 """What is read and hashed at a time: memory stays the same for any size of file."""
@@ -49,27 +49,20 @@ def as_local_error(where: Path) -> Iterator[None]:
 
 
 def open_file(path: Path) -> int:
-    """A descriptor to read a regular file from; OSError for a link, a folder, a pipe or a device.
-
-    Without O_NONBLOCK a named pipe would hold up whoever opens it for ever.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(0, "not a regular file")
-    return fd
+    """A descriptor to read a regular file from; OSError for anything else."""
+    return open_plain(path, os.O_RDONLY)
 
 
 def create_file(path: Path) -> int:
     """A descriptor to write a file that was not there."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    return open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """All of `data` from `offset` on; the system may take it in pieces."""
     rest = memoryview(data)
     while rest:
-        written = os.pwrite(fd, rest, offset)
+        written = write_at(fd, rest, offset)
         rest = rest[written:]
         offset += written
 
@@ -77,7 +70,7 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> Non
 def digest(fd: int, copy_to: int | None = None) -> bytes:
     """The SHA-256 of a file's bytes, copied on the way if asked."""
     hasher, offset = hashlib.sha256(), 0
-    while chunk := os.pread(fd, CHUNK_BYTES, offset):
+    while chunk := read_at(fd, CHUNK_BYTES, offset):
         hasher.update(chunk)
         if copy_to is not None:
             write_all(copy_to, chunk, offset)
@@ -116,7 +109,7 @@ class Folder:
         """The first `limit` bytes of a small file."""
         fd = open_file(self.path / name)
         try:
-            return os.pread(fd, limit, 0)
+            return read_at(fd, limit, 0)
         finally:
             os.close(fd)
 
@@ -147,7 +140,7 @@ class Folder:
         try:
             with self._replacing(name) as temporary:
                 os.link(source, temporary, follow_symlinks=False)
-        except OSError:
+        except (OSError, NotImplementedError):
             self.copy(name, source, sha256)
 
     def remove(self, name: str) -> None:
@@ -156,11 +149,7 @@ class Folder:
 
     def sync(self) -> None:
         """Make the names durable: a file's own fsync does not keep its name."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self.path)
 
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:

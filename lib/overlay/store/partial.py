@@ -12,6 +12,7 @@ from pathlib import Path
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError, RemoteError
 from overlay.store.folder import as_local_error, create_file, write_all
+from overlay.store.system import open_plain, reserve
 
 
 class DiskPartial:
@@ -33,9 +34,9 @@ class DiskPartial:
     def open(self) -> None:
         """Reserve the room of the whole body: a disk that will be full says so before the first byte."""
         try:
-            self._fd = create_file(self.path) if self._checked == 0 else os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            self._fd = create_file(self.path) if self._checked == 0 else open_plain(self.path, os.O_RDWR)
             if self.ref.size:
-                os.posix_fallocate(self._fd, 0, self.ref.size)
+                reserve(self._fd, self.path.parent, self.ref.size)
         except OSError as error:
             self.discard()
             why = "no room" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else error.strerror or error
@@ -63,6 +64,8 @@ class DiskPartial:
         with as_local_error(self.path.parent):
             try:
                 os.fsync(self._fd)
+                # Some systems do not rename a file that is open.
+                self._close_file()
                 self.path.replace(self._target)
             except OSError:
                 self.discard()
@@ -96,10 +99,13 @@ class DiskPartial:
         with contextlib.suppress(OSError):
             self.path.unlink()
 
-    def _end(self) -> None:
+    def _close_file(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _end(self) -> None:
+        self._close_file()
         if self.is_open:
             self.is_open = False
             self._on_end(self)
