@@ -63,6 +63,11 @@ SPOKEN = [
 ]
 OURS = [
     (ring.Waiting(Contact(Key(4), "::1", 12004)), HINT, "waiting for Peer 4 at [::1]:12004"),
+    (
+        ring.IdTaken(Contact(Key(4), "127.0.0.2", 12004)),
+        ERROR,
+        "Peer 4 is in the ring already, at 127.0.0.2:12004; quit here and choose another id",
+    ),
     (store.StorePlaced("2067", 19, (8, 9, 14, 19)), ROUTE, "route: 8 > 9 > 14 > 19"),
     (store.FileFound("4103", 8, (2, 4, 5, 8)), ROUTE, "route: 2 > 4 > 5 > 8"),
     (store.Stored("2067", 19, 2048), HINT, "2067 is stored durably at Peer 19 (2.0 KiB)"),

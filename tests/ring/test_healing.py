@@ -7,9 +7,17 @@ import pytest
 from overlay.core.message import Contact
 from overlay.errors import Indefinite, RemoteError
 from overlay.ids import Key
-from overlay.ring.events import DepartureReceived, JoinAccepted, PeerDied, PingsSent, SuccessorsChanged, Waiting
+from overlay.ring.events import (
+    DepartureReceived,
+    IdTaken,
+    JoinAccepted,
+    PeerDied,
+    PingsSent,
+    SuccessorsChanged,
+    Waiting,
+)
 from overlay.sim import Faults
-from tests.rings import EXAMPLE, SimRing
+from tests.rings import EXAMPLE, SimPeer, SimRing
 
 
 def formed(numbers: tuple[int, ...] = EXAMPLE, seed: int = 1, interval_s: float = 3.0) -> SimRing:
@@ -149,13 +157,49 @@ def test_an_id_that_is_in_the_ring_is_refused() -> None:
     other = ring.add(16)
     impostor = Contact(Key(15), "127.0.0.9", 13015, 99)
     del ring.peers[16], other
-    from tests.rings import SimPeer
-
     peer = SimPeer(impostor, 3.0)
     ring.sim.start(ring.sim.add(impostor, *peer.parts.protocols(), peer.records))
     with pytest.raises(RemoteError, match="Peer 15 is in the ring already"):
         ring.sim.run_until(peer.parts.admission.join("127.0.0.1", 12004), 30)
     ring.settle(10)
+
+
+def test_an_id_that_is_only_awaited_may_join() -> None:
+    ring = SimRing()
+    ring.init(2, 4, 5)
+    ring.init(4, 5, 2)
+    ring.sim.run_for(5)
+    ring.sim.run_until(ring.join(5, 4), 10)
+    ring.settle(20)
+
+
+def test_who_begins_with_the_id_of_another_does_not_take_its_place_and_is_told() -> None:
+    ring = formed()
+    ring.sim.run_until(ring.peers[2].records.store("0009"), 10)
+    impostor = SimPeer(Contact(Key(9), "127.0.0.2", 12009, 99), 3.0)
+    node = ring.sim.add(impostor.contact, *impostor.parts.protocols(), impostor.records)
+    ring.sim.listen(node, impostor.events.append)
+    ring.sim.start(node)
+    impostor.parts.chord.begin([ring.peers[14].contact, ring.peers[19].contact], awaited=True)
+    for _ in range(30):
+        ring.sim.run_for(1)
+        assert ring.wrong([ring.live()]) == []
+    assert impostor.told(IdTaken) == [IdTaken(ring.peers[9].contact)]
+    assert ring.sim.run_until(ring.peers[4].records.request("0009"), 10) is not None
+    ring.kill(9)
+    ring.sim.run_for(10)
+    assert ring.peers[8].parts.chord.first == impostor.contact, "the place is free now"
+
+
+@pytest.mark.parametrize("after", [0.2, 0.6, 1.0, 1.5, 2.5, 4.0])
+def test_a_quit_in_the_first_seconds_leaves_nobody_waiting(after: float) -> None:
+    ring = SimRing(7, interval_s=30.0)
+    for index, number in enumerate(EXAMPLE):
+        ring.init(number, EXAMPLE[(index + 1) % 7], EXAMPLE[(index + 2) % 7])
+        ring.sim.run_for(0.05)
+    ring.sim.run_for(after)
+    ring.sim.run_until(ring.quit(9), 60)
+    ring.settle(120)
 
 
 def test_a_known_peer_that_is_not_there() -> None:

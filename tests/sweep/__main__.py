@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import signal
 import sys
 import time
 import traceback
@@ -16,6 +17,20 @@ from tests.sweep.run import RingRun, one
 
 PROGRESS = Path(".sweep.json")
 """Which seeds of an interrupted sweep are done."""
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interrupted(Exception):
+    """Somebody wants an end: Ctrl-C, a service manager, a terminal that is closed."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted(number)
 
 
 def replay(seed: int) -> int:
@@ -38,12 +53,16 @@ def _load(first: int, count: int) -> tuple[set[int], list[int]]:
 
 
 def sweep(first: int, count: int, jobs: int) -> int:
-    """Run many seeds; 1 if any was wrong, 130 if interrupted (the next sweep of the same seeds goes on from there)."""
+    """Run many seeds; 1 if any was wrong. Interrupted, it is 128 and the signal's number, and the next sweep goes on there."""
     done, wrong = _load(first, count)
     todo = [seed for seed in range(first, first + count) if seed not in done]
     if done:
         print(f"going on: {len(done)} of {count} seeds are done already")
     began = time.monotonic()
+    for number in SIGNALS:
+        # Under nohup a closed terminal is to be ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
             for seed, complaint in pool.imap_unordered(one, todo, chunksize=4):
@@ -58,10 +77,10 @@ def sweep(first: int, count: int, jobs: int) -> int:
                     print(
                         f"{len(done)}/{count} seeds, {len(wrong)} wrong, {left:.0f} s left ", end=end, file=sys.stderr
                     )
-    except KeyboardInterrupt:
+    except Interrupted as interrupted:
         PROGRESS.write_text(json.dumps({"of": [first, count], "done": sorted(done), "wrong": wrong}))
         print(f"\ninterrupted after {len(done)} of {count} seeds; the same command goes on from there")
-        return 130
+        return 128 + interrupted.number
     PROGRESS.unlink(missing_ok=True)
     print(f"{count} seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
     return 1 if wrong else 0

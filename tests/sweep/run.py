@@ -161,8 +161,10 @@ class RingRun:
 
     def kill_one(self, peer: SimPeer) -> None:
         """It is gone, with what only it had."""
+        on_disk = self.ring.sim.disk(peer.contact).stored("records")
         self.ring.kill(peer.id)
-        for name in peer.records.records:
+        # One that was just handed over to somebody who died at once is no longer in its mind, but still on its disk.
+        for name in {**peer.records.records, **{key.removeprefix("record/"): None for key in on_disk}}:
             if not self._holders(name):
                 self.excused.add(name)
 

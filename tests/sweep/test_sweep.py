@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from overlay.ring.pings import Pings
 from overlay.store.intake import Intake
 from overlay.store.messages import Durable
 from overlay.store.records import Records
+from tests.sweep import __main__ as sweeps
 from tests.sweep.run import RingRun
 
 
@@ -25,6 +30,36 @@ def test_a_ring_under_faults_ends_right(first: int) -> None:
             RingRun(seed).run()
         except Exception as error:
             pytest.fail(f"seed {seed}: {error}\nreplay it: python -m tests.sweep --seed {seed}")
+
+
+@pytest.mark.parametrize("number", sweeps.SIGNALS)
+def test_an_interrupted_sweep_goes_on_where_it_was(
+    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked: list[int] = []
+
+    class Pool(contextlib.nullcontext[Any]):
+        def imap_unordered(self, one: object, todo: list[int], chunksize: int) -> Iterator[tuple[int, str]]:
+            for seed in todo:
+                if len(looked) == 2:
+                    looked.append(-1)
+                    signal.raise_signal(number)
+                looked.append(seed)
+                yield seed, ""
+
+        def __enter__(self) -> Pool:
+            return self
+
+    monkeypatch.setattr(sweeps, "PROGRESS", tmp_path / "progress")
+    monkeypatch.setattr(sweeps.multiprocessing, "get_context", lambda how: SimpleNamespace(Pool=Pool))
+    before = [signal.getsignal(number) for number in sweeps.SIGNALS]
+    try:
+        assert sweeps.sweep(0, 4, 1) == 128 + number
+        assert sweeps.sweep(0, 4, 1) == 0
+    finally:
+        for other, handler in zip(sweeps.SIGNALS, before, strict=True):
+            signal.signal(other, handler)
+    assert looked == [0, 1, -1, 2, 3]
 
 
 def wrong_between(low: int, key: int, high: int) -> bool:

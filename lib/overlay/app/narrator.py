@@ -67,6 +67,13 @@ _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
     ring.PingReceived: lambda e: _ping(f"Ping request message received from Peer {e.peer}"),
     ring.PingAnswered: lambda e: _ping(f"Ping response received from Peer {e.peer}"),
     ring.Waiting: lambda e: _hint(f"waiting for Peer {e.peer.id} at {address(e.peer.host, e.peer.port)}"),
+    ring.IdTaken: lambda e: (
+        Line(
+            f"Peer {e.holder.id} is in the ring already, at {address(e.holder.host, e.holder.port)}; "
+            "quit here and choose another id",
+            ERROR,
+        ),
+    ),
     ring.Forwarded: _forwarded,
     ring.JoinReceived: lambda e: _say(f"Peer {e.newcomer} Join request received"),
     ring.SuccessorsChanged: lambda e: _say(

@@ -1,12 +1,38 @@
-"""What came before is not taken again: a window of counters for each sender."""
+"""What came before is not taken again: the last counters of each sender are known exactly.
+
+Deviation from IPsec's window (RFC 4303, section 3.4.3), which refuses whatever is far behind the highest counter: there
+the sender is authenticated. Here a stranger can claim to be anybody, and one invented counter would shut the true sender
+out for good. So the last WINDOW are refused a second time, and nothing else is.
+"""
 
 from __future__ import annotations
 
+from array import array
+
 WINDOW = 64
-"""So far may packets overtake each other (the width of IPsec's window, RFC 4303 section 3.4.3)."""
+"""Counters of one sender that are known."""
 
 MAX_SENDERS = 1024
 """Senders that are remembered; the one that was silent for longest is forgotten first."""
+
+_MASK = (1 << 64) - 1
+
+
+class _Recent:
+    """The last counters of one sender, in as little memory as they take."""
+
+    __slots__ = ("_at", "counters")
+
+    def __init__(self) -> None:
+        self.counters = array("Q")
+        self._at = 0
+
+    def add(self, counter: int) -> None:
+        if len(self.counters) < WINDOW:
+            self.counters.append(counter)
+        else:
+            self.counters[self._at] = counter
+            self._at = (self._at + 1) % WINDOW
 
 
 class ReplayGuard:
@@ -15,19 +41,16 @@ class ReplayGuard:
     __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], tuple[int, int]] = {}
+        self._seen: dict[tuple[int, int], _Recent] = {}
 
     def is_fresh(self, sender: tuple[int, int], counter: int) -> bool:
         """Whether this is the first time; remembers that it came."""
-        highest, bits = self._seen.pop(sender, (-1, 0))
-        behind = highest - counter
-        if behind < 0:
-            highest, bits, fresh = counter, (bits << min(-behind, WINDOW) | 1) & ((1 << WINDOW) - 1), True
-        elif behind < WINDOW and not bits >> behind & 1:
-            bits, fresh = bits | 1 << behind, True
-        else:
-            fresh = False
-        self._seen[sender] = highest, bits
+        recent = self._seen.pop(sender, None) or _Recent()
+        counter &= _MASK
+        fresh = counter not in recent.counters
+        if fresh:
+            recent.add(counter)
+        self._seen[sender] = recent
         if len(self._seen) > MAX_SENDERS:
             del self._seen[next(iter(self._seen))]
         return fresh

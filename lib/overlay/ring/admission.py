@@ -18,13 +18,13 @@ from overlay.core.protocol import Protocol, on
 from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.kbr import Answered, Pass, Route
 from overlay.ring.chord import Chord
-from overlay.ring.events import Departed, JoinAccepted, JoinReceived, JoinRefused
+from overlay.ring.events import JoinAccepted, JoinReceived, JoinRefused
+from overlay.ring.leaving import Leaving
 from overlay.ring.messages import (
     Admit,
     Admitted,
     Ask,
     Before,
-    Depart,
     FindBefore,
     Join,
     JoinRequest,
@@ -209,7 +209,7 @@ class Admission(Protocol):
             answer.resolve(Admitted("the ring has just changed here", again=True))
             return
         holder = next((c for c in (self.ctx.me, *chord.known()) if c.id == newcomer.id), None)
-        if holder is not None and holder.boot != newcomer.boot:
+        if holder is not None and holder.boot and holder.boot != newcomer.boot:
             self._clash(holder, join, answer)
             return
         first = chord.first
@@ -258,51 +258,20 @@ class Admission(Protocol):
 
     # The leaver ----------------------------------------------------------------------------------------------
 
-    def depart(self, then: Callable[[], None], tries: int = SETTLE_TRIES) -> None:
+    def depart(self, then: Callable[[], None]) -> None:
         """Tell everybody who points to us; `then` when they know, or do not answer."""
-        chord = self.chord
-        if self._busy and tries:
-            # A newcomer may have taken its place behind us this moment, and be the only one to hand anything to.
-            self.ctx.after(SETTLE_S, self.depart, then, tries - 1)
-        elif not chord.member or not any(contact.boot for contact in chord.shown):
-            # Nobody was ever heard from here, so nobody has to know.
-            chord.leave()
-            self.ctx.after(0, self._departed, then)
-        elif chord.before is None:
-            routed = self.router.route(self.name, self.ctx.me.id, FindBefore(), before=True)
-            routed.when_done(lambda pending: self._tell(_found_before(pending), then))
-        elif chord.behind.second is None:
-            before = chord.before
-            chord.ask(
-                before,
-                lambda picture: self._tell((before, *picture.predecessors[:1]), then),
-                lambda: self._tell((), then),
-            )
-        else:
-            self._tell(chord.behind.contacts, then)
+        Leaving(self, then).begin()
 
-    def _tell(self, behind: tuple[Contact, ...], then: Callable[[], None]) -> None:
-        chord = self.chord
-        if chord.leaving:
-            return
-        chord.leave()
-        told = {c.id: c for c in (*behind, *chord.shown[:1]) if c.id != self.ctx.me.id and c not in chord.gone}
-        waiting = len(told)
+    @property
+    def busy(self) -> bool:
+        """Whether a newcomer is being let in."""
+        return self._busy
 
-        def one_less(_: object) -> None:
-            nonlocal waiting
-            waiting -= 1
-            if waiting == 0:
-                self._departed(then)
-
-        if not told:
-            self.ctx.after(0, self._departed, then)
-        for contact in told.values():
-            chord.ctx.call(contact, Depart(), one_less, one_less, timeout_s=5.0)
-
-    def _departed(self, then: Callable[[], None]) -> None:
-        self.ctx.notify(Departed())
-        then()
+    def find_before(self, contact: Contact, hint: Contact | None) -> Pending[Answered]:
+        """Who is right behind a peer: answered by that one, with Before. The search begins at `hint`."""
+        if hint is not None and hint.id == self.ctx.me.id:
+            hint = None
+        return self.router.route(self.name, contact.id, FindBefore(), hint=hint, before=True)
 
 
 AGAIN = "not now: "
@@ -323,11 +292,3 @@ def _pass_word(pending: Pending[Answered], word: Pending[Message]) -> None:
         word.fail(RemoteError((AGAIN if answer.again else "") + answer.why))
     else:
         word.resolve(answer)
-
-
-def _found_before(pending: Pending[Answered]) -> tuple[Contact, ...]:
-    if pending.error is not None:
-        return ()
-    answered = pending.result()
-    neighbors: Neighbors | None = answered.answer.neighbors if isinstance(answered.answer, Before) else None
-    return (answered.root, *(neighbors.predecessors[:1] if neighbors is not None else ()))

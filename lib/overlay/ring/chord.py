@@ -19,10 +19,10 @@ from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
 from overlay.ids import distance, owns
-from overlay.ring.events import DepartureReceived, Event, PeerDied, SuccessorChangeReceived, SuccessorsChanged
+from overlay.ring.events import DepartureReceived, Event, IdTaken, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
 from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange
-from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, until
+from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, namesake, until
 from overlay.ring.pings import Pings
 from overlay.ring.rectifying import Behind
 from overlay.ring.settling import Settling
@@ -186,6 +186,11 @@ class Chord(Protocol):
         if pictures.get(contact.id) != picture:
             pictures[contact.id] = picture
             self._news = True
+            other = namesake(self.ctx.me, picture, self.gone)
+            if other is not None:
+                # Telling once is enough: it is in the way of nobody but ourselves.
+                self.gone.add(other, left=False)
+                self._tell(IdTaken(other))
         self.behind.heard(contact, picture)
 
     def dead(self, contact: Contact) -> None:

@@ -68,6 +68,12 @@ class JoinAccepted(Event, frozen=True):
     second: int
 
 
+class IdTaken(Event, frozen=True):
+    """Our identifier is another peer's, as our neighbors see the ring; they will not point to us while it lives."""
+
+    holder: Contact
+
+
 class JoinRefused(Event, frozen=True):
     """We are not in, and will not be."""
 

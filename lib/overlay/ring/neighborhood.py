@@ -96,6 +96,14 @@ def until(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> li
     return taken
 
 
+def namesake(me: Contact, picture: Neighbors, gone: Gone) -> Contact | None:
+    """Another peer with our identifier, elsewhere, as a neighbor sees the ring."""
+    for contact in (*picture.predecessors, *picture.successors):
+        if contact.id == me.id and contact.boot and contact.address != me.address and contact not in gone:
+            return contact
+    return None
+
+
 def clockwise_back(me: Contact, contacts: Iterable[Contact], gone: Gone, bits: int) -> list[Contact]:
     """The contacts behind `me`, the nearest first."""
     return clockwise(me, contacts, gone, bits)[::-1]

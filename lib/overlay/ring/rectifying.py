@@ -44,7 +44,10 @@ class Behind:
         first = self.first
         if first is None or first is contact:
             return first is None
-        return first.id == contact.id or between(first.id, contact.id, self._chord.ctx.me.id)
+        if first.id == contact.id:
+            # At another address it is somebody else who claims the id, until the first is found dead.
+            return first.address == contact.address
+        return between(first.id, contact.id, self._chord.ctx.me.id)
 
     def pinged(self, sender: Contact) -> None:
         """Rectify, first half: somebody may be nearer behind us than the one we know."""

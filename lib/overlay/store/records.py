@@ -213,7 +213,11 @@ class Records(Protocol):
 
     def look(self) -> None:
         """Offer every record that is another peer's to keep to that peer."""
-        if self._left is not None and not self._intake.copies and (not self.records or self._nobody_is_there()):
+        if (
+            self._left is not None
+            and not self._intake.copies
+            and (not (self.records or self._moving) or self._nobody_is_there())
+        ):
             self._left.resolve(None)
             return
         foreign = [name for name in self.records if self._is_foreign(name)]
@@ -262,12 +266,15 @@ class Records(Protocol):
 
     def _forget(self, name: str, keeper: int) -> None:
         del self.records[name]
+        self._moving.add(name)
 
-        def gone() -> None:
-            self.ctx.notify(HandedOver(name, keeper))
+        def forgotten(failure: Failure | None = None) -> None:
+            self._moving.discard(name)
+            if failure is None:
+                self.ctx.notify(HandedOver(name, keeper))
             self.look()
 
-        self.ctx.persist((Write(f"record/{name}", None),), gone, lambda failure: self.look())
+        self.ctx.persist((Write(f"record/{name}", None),), forgotten, forgotten)
 
     def leave(self) -> Pending[None]:
         """Hand every record over, those that are still coming too.
