@@ -75,6 +75,7 @@ OURS = [
     (store.StoreFailed("2067", "no space"), ERROR, "Store 2067 failed: no space"),
     (store.RequestFailed("4103", "cut"), ERROR, "Request 4103 failed: cut"),
     (store.TookOver("2067", 9), HINT, "took over 2067 from Peer 9"),
+    (store.Awaited("2067", 14), HINT, "Peer 14 is looking for 2067, which takes a while"),
     (store.HandedOver("2067", 14), HINT, "handed 2067 over to Peer 14"),
 ]
 

@@ -6,7 +6,17 @@ import pytest
 
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError
-from overlay.store.events import PlaceholderMade, Received, StoreAccepted, Stored, StoreFailed
+from overlay.ring.events import Forwarded
+from overlay.store.events import (
+    Awaited,
+    FileFound,
+    PlaceholderMade,
+    Received,
+    Sending,
+    StoreAccepted,
+    Stored,
+    StoreFailed,
+)
 from overlay.store.messages import Move, Placed, Version
 from overlay.store.records import EMPTY
 from tests.rings import SimRing
@@ -56,6 +66,47 @@ def test_bytes_win_over_a_newer_placeholder_that_moves(bytes_move: bool) -> None
     ring.sim.run_for(1)
     assert records.records["0014"].ref == found[0]
     assert records.records["0014"].version >= placed.version
+
+
+def test_a_record_that_is_accepted_can_be_asked_for_while_it_comes() -> None:
+    ring = ring_of(4, 8, 14, p8={"0014.pdf": SLOW})
+    stored = ring.peers[8].records.store("0014")
+    ring.sim.run_until(lambda: bool(ring.peers[14].told(StoreAccepted)), 30)
+    assert ring.sim.run_until(ring.peers[4].records.request("0014"), 120) == Received("0014", SLOW)
+    assert ring.sim.run_until(stored, 60) == Stored("0014", 14, SLOW)
+
+
+def test_an_original_that_takes_a_minute_to_hash_is_waited_for() -> None:
+    ring = ring_of(4, 8, 14, p14={"0014.pdf": 6000})
+    ring.sim.disk(ring.peers[14].contact).hash_rate = 100
+    asker, root = ring.peers[4], ring.peers[14]
+    outcomes = [asker.records.request("0014"), ring.peers[8].records.request("0014"), root.records.request("0014")]
+    for outcome in outcomes:
+        assert ring.sim.run_until(outcome, 90) == Received("0014", 6000)
+    assert asker.told(Awaited) == [Awaited("0014", 14)]
+    assert len([event for event in asker.told(Forwarded) if event.first_hop]) == 1  # type: ignore[attr-defined]
+    assert asker.told(FileFound) == [FileFound("0014", 14, (4, 8, 14))]
+    assert set(root.told(Sending)) == {Sending("0014", 4), Sending("0014", 8)}
+
+
+def test_what_is_waited_for_can_be_cancelled() -> None:
+    ring = ring_of(4, 14, p14={"0014.pdf": 6000})
+    ring.sim.disk(ring.peers[14].contact).hash_rate = 100
+    asker = ring.peers[4]
+    outcome = asker.records.request("0014")
+    ring.sim.run_until(lambda: bool(asker.told(Awaited)), 30)
+    assert asker.records.cancel() == 1
+    ring.sim.run_for(60)
+    assert str(outcome.error) == "cancelled"
+    assert not asker.told(FileFound)
+
+
+def test_each_of_two_who_store_a_name_at_once_is_accepted() -> None:
+    ring = ring_of(4, 8, 14, p4={"0014.pdf": SLOW}, p8={"0014.pdf": SLOW})
+    both = [ring.peers[number].records.store("0014") for number in (4, 8)]
+    for outcome in both:
+        assert ring.sim.run_until(outcome, 60) == Stored("0014", 14, SLOW)
+    assert ring.peers[14].told(StoreAccepted) == [StoreAccepted("0014")] * 2
 
 
 def test_a_file_that_cannot_be_read_is_no_placeholder() -> None:

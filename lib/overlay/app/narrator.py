@@ -95,6 +95,7 @@ _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
     store.FileHere: lambda e: _say(f"File {e.name} is stored here"),
     store.Sending: lambda e: _say(f"Sending file {e.name} to Peer {e.peer}"),
     store.Sent: lambda e: _say("The file has been sent"),
+    store.Awaited: lambda e: _hint(f"Peer {e.peer} is looking for {e.name}, which takes a while"),
     store.FileFound: lambda e: (*_say(f"Peer {e.peer} had File {e.name}"), *route(e.path)),
     store.Receiving: lambda e: _say(f"Receiving File {e.name} from Peer {e.peer}"),
     store.Received: lambda e: _say(f"File {e.name} received"),

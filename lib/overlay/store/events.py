@@ -60,6 +60,13 @@ class Sent(Event, frozen=True):
     name: str
 
 
+class Awaited(Event, frozen=True):
+    """At the asker: the responsible peer needs a while to look for the file."""
+
+    name: str
+    peer: int
+
+
 class FileFound(Event, frozen=True):
     """At the asker."""
 

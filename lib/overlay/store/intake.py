@@ -14,17 +14,20 @@ from overlay.errors import RemoteError
 from overlay.store.messages import Coming, Version
 
 PATIENCE_S = 5.0
-"""An asker hears at least this often that its record is still coming."""
+"""Whoever waits for a record hears at least this often that it is still coming."""
 
 
 class Copy:
     """One copy on its way, and those who wait until it is durable."""
 
-    __slots__ = ("ref", "transfer", "version", "waiting")
+    __slots__ = ("holder", "ref", "storers", "transfer", "version", "waiting")
 
-    def __init__(self, ref: BlobRef, version: Version):
+    def __init__(self, ref: BlobRef, version: Version, holder: Contact):
         self.ref = ref
         self.version = version
+        self.holder = holder
+        self.storers = [holder]
+        """Who has asked for it to be stored, the same thing each."""
         self.transfer: Transfer | None = None
         self.waiting: list[Pending[Message]] = []
 
@@ -49,7 +52,7 @@ class Intake:
     def take(self, name: str, ref: BlobRef, version: Version, holder: Contact, *, moved: bool) -> None:
         """Pull it from `holder`; `moved` when it was stored before and only changes its keeper."""
         before = self.copies.get(name)
-        copy = self.copies[name] = Copy(ref, version)
+        copy = self.copies[name] = Copy(ref, version, holder)
         if before is not None:
             copy.waiting = before.waiting
             if before.transfer is not None:
@@ -88,8 +91,15 @@ class Intake:
             answer.fail(RemoteError(self._why.get(name, "no such record is on its way")))
         else:
             copy.waiting.append(answer)
-            self._ctx.after(PATIENCE_S, _still_coming, answer)
-        return answer
+        return in_good_time(self._ctx, answer)
+
+
+def in_good_time(ctx: Context, answer: Pending[Message]) -> Pending[Message]:
+    """The same, but Coming after a while."""
+    if not answer.done:
+        timer = ctx.after(PATIENCE_S, _still_coming, answer)
+        answer.when_done(lambda _: timer.cancel())
+    return answer
 
 
 def _still_coming(answer: Pending[Message]) -> None:

@@ -63,11 +63,17 @@ class Durable(Command, frozen=True):
 
 
 class Coming(Command, frozen=True):
-    """Not yet, but it is on its way."""
+    """Not yet, but it is on its way, or being looked for."""
 
 
 class Request(Command, frozen=True):
     """Routed to the key's root: who has this record?"""
+
+    name: Name
+
+
+class Wanted(Command, frozen=True):
+    """To a root that answered a Request by Coming: have you found it? Answered by Holding, Missing or Coming."""
 
     name: Name
 

@@ -19,18 +19,16 @@ from overlay.core.storage import BlobRef, Write
 from overlay.ids import owns
 from overlay.kbr import Pass, Route, Router
 from overlay.store.events import (
-    FileHere,
     HandedOver,
-    NotStored,
     PlaceholderMade,
     Received,
-    Sending,
     Sent,
     StoreAccepted,
     Stored,
     StoreFailed,
     TookOver,
 )
+from overlay.store.finding import Finder, Record
 from overlay.store.intake import Intake
 from overlay.store.messages import (
     Coming,
@@ -45,6 +43,7 @@ from overlay.store.messages import (
     Request,
     Store,
     Version,
+    Wanted,
     rank,
 )
 from overlay.store.names import check_name, is_name, key_of_name
@@ -59,16 +58,6 @@ ALONE_S = 15.0
 """A leaver whose last neighbor has just died looks so long for another."""
 GIVE_UP_S = 120.0
 """A leaver that could not hand over within this time goes with what it has."""
-ASK_NEIGHBOR_S = 2.0
-
-
-class Record(msgspec.Struct):
-    """A record in our folder."""
-
-    ref: BlobRef
-    version: Version
-    hold: int = 0
-    """Grows whenever somebody relies on our copy; a move begun before then does not take it away from us."""
 
 
 class RecordsView(msgspec.Struct, frozen=True):
@@ -82,17 +71,18 @@ class RecordsView(msgspec.Struct, frozen=True):
 class Records(Protocol):
     """One peer's records: an application of key-based routing."""
 
-    __slots__ = ("_alone_after", "_intake", "_left", "_looking", "_moving", "_requests", "records", "router")
+    __slots__ = ("_alone_after", "_finder", "_intake", "_left", "_looking", "_moving", "_requests", "records", "router")
     service = "records"
     answers = (Coming, Holding, Missing)
     name = "records"
-    messages: tuple[type[Message], ...] = (Store, Move, Placed, Declined, Request, Holding, Missing)
+    messages: tuple[type[Message], ...] = (Store, Move, Placed, Declined, Request, Holding, Missing, Coming)
 
     def __init__(self, router: Router):
         self.router = router
         router.register(self)
         self.records: dict[str, Record] = {}
         self._intake: Intake
+        self._finder: Finder
         self._requests: Requests
         self._left: Pending[None] | None = None
         self._alone_after = 0.0
@@ -101,6 +91,7 @@ class Records(Protocol):
 
     def start(self) -> None:
         self._intake = Intake(self.ctx, self._kept)
+        self._finder = Finder(self.ctx, self.router, self.records, self._intake)
         self._requests = Requests(self.ctx, self.router)
         for key, entry in self.ctx.stored().items():
             name = key.removeprefix("record/")
@@ -127,7 +118,7 @@ class Records(Protocol):
         if isinstance(message, Move):
             return self._accept_move(message)
         if isinstance(message, Request):
-            return self._find(message.name, route.origin)
+            return self._finder.find(message.name, route.origin)
         return Refused("that is no question")
 
     # The peer that stores ------------------------------------------------------------------------------------
@@ -166,9 +157,12 @@ class Records(Protocol):
     def _accept(self, store: Store) -> Message:
         coming = self._intake.copies.get(store.name)
         record = self.records.get(store.name)
-        if coming is not None and coming.ref == store.ref:
+        if coming is not None and coming.ref == store.ref and store.holder in coming.storers:
             return Placed(coming.version)
         self.ctx.notify(StoreAccepted(store.name))
+        if coming is not None and coming.ref == store.ref:
+            coming.storers.append(store.holder)
+            return Placed(coming.version)
         if coming is not None and not store.ref.size:
             return Placed(coming.version, coming.ref.size)
         if record is not None and (not store.ref.size or (coming is None and record.ref == store.ref)):
@@ -301,54 +295,13 @@ class Records(Protocol):
 
     # The peer that is asked ----------------------------------------------------------------------------------
 
-    def _find(self, name: str, asker: Contact) -> Pending[Message]:
-        """Our own record; else the original in the shared folder; else with a neighbor, from which it may be about to come."""
-        answer: Pending[Message] = Pending()
-        record = self.records.get(name)
-
-        def here(ref: BlobRef) -> None:
-            self.ctx.notify(FileHere(name))
-            if asker.id != self.ctx.me.id:
-                self.ctx.notify(Sending(name, asker.id))
-            answer.resolve(Holding(name, ref, self.ctx.me))
-
-        def no_original(failure: Failure) -> None:
-            if record is not None:
-                here(record.ref)
-            else:
-                self._ask_neighbors(name, answer)
-
-        if record is not None and record.ref.size:
-            here(record.ref)
-        else:
-            self.ctx.find_blob(f"{name}.pdf", here, no_original)
-        return answer
-
-    def _ask_neighbors(self, name: str, answer: Pending[Message]) -> None:
-        neighbors = self.router.neighbor_set()
-        waiting = len(neighbors)
-
-        def no(_: object) -> None:
-            nonlocal waiting
-            waiting -= 1
-            if waiting <= 0 and not answer.done:
-                self.ctx.notify(NotStored(name))
-                answer.resolve(Missing(name))
-
-        def told(message: Message) -> None:
-            if isinstance(message, Holding):
-                answer.resolve(message)
-            no(message)
-
-        if not neighbors:
-            no(None)
-        for neighbor in neighbors:
-            self.ctx.call(neighbor, Have(name), told, no, timeout_s=ASK_NEIGHBOR_S)
+    @on(Wanted)
+    def on_wanted(self, sender: Contact, question: Wanted) -> Pending[Message]:
+        return self._finder.find(question.name, sender)
 
     @on(Have)
     def on_have(self, sender: Contact, question: Have) -> Message:
-        record = self.records.get(question.name)
-        return Missing(question.name) if record is None else Holding(question.name, record.ref, self.ctx.me)
+        return self._finder.held(question.name) or Missing(question.name)
 
     @on(Fetched)
     def on_fetched(self, sender: Contact, message: Fetched) -> None:
