@@ -63,7 +63,7 @@ def depths(places: dict[int, Stream], root: int) -> dict[int, int]:
 
 
 def _tree(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(400, 10_000)
+    nodes = setting.pick(300, 10_000)
     note = f"N = {nodes}"
     yield Progress(f"{nodes} nodes join one by one", 0.0)
     crowd = streams(setting, nodes, 1)
@@ -85,7 +85,7 @@ def _tree(setting: Setting) -> Iterator[Report]:
 
 
 def _dag(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(400, 10_000)
+    nodes = setting.pick(300, 10_000)
     note = f"N = {nodes}"
     yield Progress(f"{nodes} nodes join one by one", 0.0)
     crowd = streams(setting, nodes, 2)
@@ -107,7 +107,7 @@ def _dag(setting: Setting) -> Iterator[Report]:
 
 
 def _failure(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(400, 10_000)
+    nodes = setting.pick(300, 10_000)
     note = f"N = {nodes}"
     yield Progress(f"{nodes} nodes join one by one", 0.0)
     crowd = streams(setting, nodes, 1)

@@ -78,7 +78,7 @@ def _note(setting: Setting, nodes: int) -> str:
 
 
 def _table(setting: Setting) -> Iterator[Report]:
-    nodes, count = setting.pick(400, 10_000), setting.pick(8, 40)
+    nodes, count = setting.pick(300, 10_000), setting.pick(6, 40)
     note = _note(setting, nodes)
     yield Progress(f"{nodes} nodes join one by one, twice", 0.0)
     rounds = setting.pick(10, 50)
@@ -134,7 +134,7 @@ def _counts(senders: str, control: str, counts: list[Count], nodes: int, degrees
 
 
 def _churn(setting: Setting) -> Iterator[Report]:
-    nodes, rounds = setting.pick(400, 10_000), setting.pick(20, 100)
+    nodes, rounds = setting.pick(400, 10_000), setting.pick(10, 100)
     note = _note(setting, nodes)
     yield Progress(f"{nodes} nodes join one by one", 0.0)
     crowd = trees(setting, nodes)
@@ -156,7 +156,7 @@ def _massive(setting: Setting) -> Iterator[Report]:
     nodes = setting.pick(400, 10_000)
     note = _note(setting, nodes)
     yield Progress(f"{nodes} nodes join one by one", 0.0)
-    crowd = trees(setting, nodes, rounds=setting.pick(20, 50))
+    crowd = trees(setting, nodes, rounds=setting.pick(10, 50))
     several(crowd, 3, lambda: 0)
     points = (50,) if setting.scale == "small" else (10, 30, 50, 70, 80, 90)
     for index, percent in enumerate(points):

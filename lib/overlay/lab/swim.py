@@ -277,8 +277,8 @@ def _latency(seed: object, nodes: int, config: SwimConfig) -> float:
 
 
 def _lifeguard(setting: Setting) -> Iterator[Report]:
-    nodes, seconds, crashes = setting.pick(40, 100), setting.pick(60, 300), setting.pick(5, 20)
-    counts = (2, 4) if setting.scale == "small" else (2, 4, 8, 12)
+    nodes, seconds, crashes = setting.pick(32, 100), setting.pick(40, 300), setting.pick(3, 20)
+    counts = (4,) if setting.scale == "small" else (2, 4, 8, 12)
     variants = {
         "SWIM": SwimConfig(lifeguard=False, alpha=5.0),
         "Lifeguard": SwimConfig(lifeguard=True, alpha=5.0),
