@@ -68,12 +68,10 @@ def _lpbcast_run(seed: object, nodes: int, fanout: int, view: int) -> int:
     )
     for _ in range(nodes):
         crowd.add()
-    for number, member in enumerate(crowd.members):
-        others = [other for other in crowd.rng.sample(range(nodes), view + 1) if other != number]
-        member.peers = [place(other) for other in others[:view]]
     crowd.kill(round(nodes * CRASHED))
     crowd.services[crowd.alive[0]].broadcast(b"an event")
     for number in range(1, 50):
+        _redraw(crowd, view)
         for index in crowd.alive:
             crowd.sim.call_soon(crowd.services[index].gossip)
         crowd.sim.run_for(5.0)
@@ -81,6 +79,14 @@ def _lpbcast_run(seed: object, nodes: int, fanout: int, view: int) -> int:
         if heard >= 0.99 * len(crowd.alive):
             return number
     return 99
+
+
+def _redraw(crowd: Crowd[Given, Lpbcast], size: int) -> None:
+    """New views: the analysis supposes uniform ones in each round, and a membership changes them all the time."""
+    nodes = len(crowd.members)
+    for number in crowd.alive:
+        others = [other for other in crowd.rng.sample(range(nodes), size + 1) if other != number]
+        crowd.members[number].peers = [place(other) for other in others[:size]]
 
 
 def _lpbcast(setting: Setting) -> Iterator[Report]:

@@ -76,8 +76,9 @@ def _first(setting: Setting) -> Iterator[Report]:
         while len(first) < crashes:
             yield Progress(f"crashes in a group of {nodes}", (index + len(first) / crashes) / len(sizes))
             crowd = group(f"{setting.seed}/{nodes}/{len(first)}", nodes, PLAIN)
-            for _ in range(max(2, nodes // 8)):
-                took, spread = _crash(crowd)
+            for number in range(max(2, nodes // 8)):
+                # How far the news has gone is looked at now and then: it takes much longer than the detection.
+                took, spread = _crash(crowd, follow=number % max(1, nodes // 50) == 0)
                 first.append(took)
                 known += spread
         expected = _expected(nodes - max(2, nodes // 8) // 2)
@@ -98,8 +99,8 @@ def _expected(nodes: int) -> float:
     return 1 / (1 - (1 - 1 / (nodes - 1)) ** (nodes - 1))
 
 
-def _crash(crowd: Group) -> tuple[int, list[int]]:
-    """One crash: after how many periods it was found, and after how many more each other member knew."""
+def _crash(crowd: Group, *, follow: bool) -> tuple[int, list[int]]:
+    """One crash: after how many periods it was found, and, if wanted, after how many more each other member knew."""
     victim = crowd.rng.choice(crowd.alive)
     crowd.alive.remove(victim)
     crowd.sim.crash(place(victim))
@@ -109,7 +110,7 @@ def _crash(crowd: Group) -> tuple[int, list[int]]:
         took += 1
     spread, knew = [], finders(crowd, victim)
     for number in range(1, 100):
-        if knew == len(crowd.alive):
+        if knew == len(crowd.alive) or not follow:
             break
         a_round(crowd)
         now = finders(crowd, victim)
