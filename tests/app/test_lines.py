@@ -77,6 +77,17 @@ OURS = [
     (store.TookOver("2067", 9), HINT, "took over 2067 from Peer 9"),
     (store.Awaited("2067", 14), HINT, "Peer 14 is looking for 2067, which takes a while"),
     (store.HandedOver("2067", 14), HINT, "handed 2067 over to Peer 14"),
+    (
+        store.LeftBehind(("2067",), 19, "files/peer-19", ""),
+        HINT,
+        "2067 stays in files/peer-19: there is nobody to take it; start Peer 19 again with --keep",
+    ),
+    (
+        store.LeftBehind(tuple(str(n) for n in range(1000, 1011)), 19, "own", "no room"),
+        HINT,
+        "1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009 and others stay in own: nobody took them (no room); "
+        "start Peer 19 again with --keep",
+    ),
 ]
 
 

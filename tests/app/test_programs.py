@@ -20,7 +20,7 @@ from overlay.app.arguments import peer_arguments, runner_arguments
 from overlay.app.peer_program import PeerProgram, hidden_kinds
 from overlay.app.runner_program import RunnerProgram
 from overlay.app.terminal import HINT, PING, ROUTE, Output
-from overlay.errors import Indefinite
+from overlay.errors import Indefinite, RemoteError
 from overlay.ring.events import PeerDied, PingReceived
 from tests.app.fakes import FakePeer
 from tests.fakes import contact
@@ -95,6 +95,14 @@ def test_no_input_at_all_runs_until_a_signal_and_sigterm_is_quit() -> None:
     run.do(run.program.terminate)
     FakePeer.made[0].pending["quit"].resolve(None)
     assert run.ended() == 0
+
+
+def test_who_left_with_records_that_nobody_took_ends_with_status_1() -> None:
+    run = peer("init 2 4 5 3")
+    run.do(run.program.terminate)
+    FakePeer.made[0].pending["quit"].fail(RemoteError("nobody took it"))
+    assert run.ended() == 1
+    assert "nobody took it" in run.err.getvalue()
 
 
 @pytest.mark.parametrize(("second", "status"), [("quit", 0), ("interrupt", 130)])

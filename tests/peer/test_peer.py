@@ -32,6 +32,7 @@ from overlay.store.events import (
     FileFound,
     FileHere,
     HandedOver,
+    LeftBehind,
     NotStored,
     PlaceholderMade,
     Received,
@@ -124,6 +125,21 @@ def test_a_leaver_hands_its_records_over(house: House) -> None:
     (house.files / "0009.pdf").unlink()
     done(house.peers[4].request("0009"))
     assert (house.files / "received_0009.pdf").read_bytes() == b"nine" * 1000
+
+
+def test_a_leaver_whose_records_nobody_took_says_so(house: House) -> None:
+    (house.files / "0009.pdf").write_bytes(b"nine")
+    house.ring((4, 9))
+    done(house.peers[4].store("0009"))
+    house.peers[4]._disk._quota = 0
+    with pytest.raises(RemoteError, match="Peer 9 left with 1 of its records, which nobody took"):
+        done(house.peers[9].quit(timeout_s=2))
+    told = house.told(9)[-1]
+    assert isinstance(told, LeftBehind)
+    assert (told.names, told.folder) == (("0009",), str(house.files / f"peer-9-{house.base_port}"))
+    with house.make(9, keep=True) as again:
+        again.setup(9, 9)
+        assert again.view().records == ("0009",)
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -10,6 +10,7 @@ from overlay.ring.events import Forwarded
 from overlay.store.events import (
     Awaited,
     FileFound,
+    LeftBehind,
     PlaceholderMade,
     Received,
     Sending,
@@ -18,7 +19,7 @@ from overlay.store.events import (
     StoreFailed,
 )
 from overlay.store.messages import Move, Placed, Version
-from overlay.store.records import EMPTY
+from overlay.store.records import EMPTY, GIVE_UP_S
 from tests.rings import SimRing
 
 BODY = b"five hundred" * 50
@@ -118,3 +119,22 @@ def test_a_file_that_cannot_be_read_is_no_placeholder() -> None:
     assert ring.peers[4].told(StoreFailed) == [StoreFailed("0014", "0014.pdf cannot be read")]
     assert not ring.peers[4].told(PlaceholderMade)
     assert not ring.peers[14].records.records
+
+
+def test_a_leaver_tells_what_nobody_took_and_why() -> None:
+    ring = ring_of(4, 9, 14, p4={"0009.pdf": BODY, "0008.pdf": BODY})
+    for name in ("0009", "0008"):
+        ring.sim.run_until(ring.peers[4].records.store(name), 30)
+    for number in (4, 14):
+        ring.sim.disk(ring.peers[number].contact).full = True
+    leaver = ring.peers[9].records
+    ring.peers[9].parts.admission.depart(lambda: leaver.leave().when_done(lambda _: leaver.left_behind("own")))
+    ring.sim.run_for(GIVE_UP_S + 5)
+    assert ring.peers[9].told(LeftBehind) == [LeftBehind(("0008", "0009"), 9, "own", "no space left on the disk")]
+
+
+def test_the_last_of_a_ring_keeps_its_records_and_blames_nobody() -> None:
+    ring = ring_of(9, p9={"0009.pdf": BODY})
+    ring.sim.run_until(ring.peers[9].records.store("0009"), 30)
+    ring.sim.run_until(ring.peers[9].records.leave(), 30)
+    assert ring.peers[9].records.left_behind("own") == LeftBehind(("0009",), 9, "own", "")

@@ -62,6 +62,17 @@ _FORWARDED: dict[tuple[str, bool], Callable[[Any], str]] = {
     ("Request", False): lambda m: f"Request for File {m.name} has been received, but the file is not stored here",
 }
 
+NAMED = 10
+"""So many records that a leaver keeps are named."""
+
+
+def _left_behind(event: store.LeftBehind) -> tuple[Line, ...]:
+    names = ", ".join(event.names[:NAMED]) + (" and others" if len(event.names) > NAMED else "")
+    stay, them = ("stays", "it") if len(event.names) == 1 else ("stay", "them")
+    why = f"nobody took {them} ({event.why})" if event.why else f"there is nobody to take {them}"
+    return _hint(f"{names} {stay} in {event.folder}: {why}; start Peer {event.peer} again with --keep")
+
+
 _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
     ring.PingsSent: lambda e: _ping(f"Ping requests sent to {_joined_ids(e.peers)}"),
     ring.PingReceived: lambda e: _ping(f"Ping request message received from Peer {e.peer}"),
@@ -102,6 +113,7 @@ _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
     store.NotStored: lambda e: _say(f"File {e.name} is not stored in the network"),
     store.RequestFailed: lambda e: (Line(f"Request {e.name} failed: {e.why}", ERROR),),
     store.TookOver: lambda e: _hint(f"took over {e.name} from Peer {e.peer}"),
+    store.LeftBehind: _left_behind,
     store.HandedOver: lambda e: _hint(f"handed {e.name} over to Peer {e.peer}"),
 }
 

@@ -227,7 +227,7 @@ class PeerProgram:
     def _left(self, pending: Pending[None]) -> None:
         if pending.error is not None:
             self.output.error(str(pending.error))
-        self.loop.exit(LEFT)
+        self.loop.exit(LEFT if pending.error is None else FAILED)
 
     def terminate(self) -> None:
         """SIGTERM: Quit, and once more changes nothing."""

@@ -12,13 +12,14 @@ import msgspec
 
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
-from overlay.errors import Indefinite, LocalError
+from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.live.addresses import PortTaken
 from overlay.live.aio import AsyncioDriver
 from overlay.peer.address import who_has
 from overlay.peer.base import PeerBase
 from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
+from overlay.store.records import GIVE_UP_S
 
 T = TypeVar("T")
 
@@ -80,15 +81,21 @@ class AsyncPeer(PeerBase):
         """All peers, in order of their ids, each asked itself. Indefinite when that takes too long."""
         return await self._do(self._parts.walk, timeout_s)
 
-    async def quit(self, timeout_s: float = 60.0) -> None:
-        """Tell the ring, hand the records over, then end. What takes longer than `timeout_s` is left undone."""
-        if self._driver.node.running:
-            left: Pending[None] = Pending()
-            self._driver.call(self._parts.leave, lambda: left.resolve(None))
-            with contextlib.suppress(TimeoutError, Indefinite):
-                await asyncio.wait_for(self._driver.future(left), timeout_s)
-            await self._driver.stop()
-        self.kill()
+    async def quit(self, timeout_s: float = GIVE_UP_S) -> None:
+        """Tell the ring, hand the records over, then end; see `Peer.quit`."""
+        try:
+            if self._driver.node.running:
+                left: Pending[None] = Pending()
+                self._driver.call(self._parts.leave, lambda: left.resolve(None), timeout_s)
+                with contextlib.suppress(TimeoutError, Indefinite):
+                    await asyncio.wait_for(self._driver.future(left), timeout_s)
+                try:
+                    if self._driver.node.running:
+                        self._check_left()
+                finally:
+                    await self._driver.stop()
+        finally:
+            self.kill()
 
     def kill(self) -> None:
         """End at once; nobody is told."""
@@ -102,7 +109,8 @@ class AsyncPeer(PeerBase):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            await self.quit()
+            with contextlib.suppress(RemoteError):
+                await self.quit()
         else:
             self.kill()
 

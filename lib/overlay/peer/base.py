@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from overlay.core.message import Contact
-from overlay.errors import LocalError
+from overlay.errors import LocalError, RemoteError
 from overlay.ids import Key
 from overlay.live.driver import Driver
 from overlay.peer.address import AddressPlan
@@ -73,6 +73,12 @@ class PeerBase:
 
     def _places(self, first: int | str, second: int | str) -> list[Place]:
         return [self._plan.find(peer) for peer in dict.fromkeys((first, second)) if str(peer) != str(self.id)]
+
+    def _check_left(self) -> None:
+        """Before a peer that has left stops: tell what it leaves behind; RemoteError where others could have taken it."""
+        left = self._driver.call(self._parts.records.left_behind, str(self._disk.path))
+        if left is not None and left.why:
+            raise RemoteError(f"Peer {self.id} left with {len(left.names)} of its records, which nobody took")
 
     def _open(self) -> None:
         """Take the ports and then the folders, which may be emptied by that. Blocks."""

@@ -15,7 +15,7 @@ from overlay.peer.address import show_address
 from overlay.peer.views import Neighbors, PeerView, picture_of
 from overlay.peer.walk import Walk
 from overlay.ring.parts import RingParts
-from overlay.store.records import Records
+from overlay.store.records import GIVE_UP_S, Records
 
 T = TypeVar("T")
 
@@ -100,6 +100,6 @@ class PeerParts:
 
     # Going ---------------------------------------------------------------------------------------------------
 
-    def leave(self, then: Callable[[], None]) -> None:
+    def leave(self, then: Callable[[], None], timeout_s: float = GIVE_UP_S) -> None:
         """Tell those behind us, hand the records over; then call back."""
-        self.ring.admission.depart(lambda: self.records.leave().when_done(lambda _: then()))
+        self.ring.admission.depart(lambda: self.records.leave(timeout_s).when_done(lambda _: then()))

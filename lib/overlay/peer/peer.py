@@ -13,7 +13,7 @@ import msgspec
 
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
-from overlay.errors import Indefinite, LocalError
+from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
 from overlay.peer.address import who_has
@@ -21,6 +21,7 @@ from overlay.peer.base import BASE_PORT, PeerBase
 from overlay.peer.outcome import Outcome
 from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
+from overlay.store.records import GIVE_UP_S
 
 T = TypeVar("T")
 
@@ -127,8 +128,11 @@ class Peer(PeerBase):
 
     # Going ---------------------------------------------------------------------------------------------------
 
-    def quit(self, timeout_s: float = 60.0) -> Pending[None]:
-        """Tell the ring, hand the records over, then end. What takes longer than `timeout_s` is left undone."""
+    def quit(self, timeout_s: float = GIVE_UP_S) -> Pending[None]:
+        """Tell the ring, hand the records over, then end. What takes longer than `timeout_s` is left undone.
+
+        Fails with RemoteError, once the peer has ended, if it left with records although others were there.
+        """
         with self._guard:
             if self._left is not None:
                 return self._left
@@ -142,11 +146,20 @@ class Peer(PeerBase):
 
     def _quit(self, timeout_s: float, left: Outcome[None]) -> None:
         handed_over: Outcome[None] = self._promise()
+        failure: RemoteError | None = None
         with contextlib.suppress(Indefinite):
-            self._driver.call(self._parts.leave, lambda: self._driver.outside(handed_over.resolve, None))
+            self._driver.call(self._parts.leave, lambda: self._driver.outside(handed_over.resolve, None), timeout_s)
             handed_over.wait(timeout_s)
+        try:
+            if self._driver.node.running:
+                self._check_left()
+        except RemoteError as error:
+            failure = error
         self._halt(self._driver.stop)
-        left.resolve(None)
+        if failure is None:
+            left.resolve(None)
+        else:
+            left.fail(failure)
 
     def kill(self) -> None:
         """End at once; nobody is told."""

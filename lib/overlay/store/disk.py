@@ -63,6 +63,7 @@ class FolderDisk:
         self._files, self._data = Folder(files, tag), Folder(data, tag)
         self._hidden, self._entry_files = Folder(hidden, tag), Folder(hidden / "entries", tag)
         self._body_files, self._partial_files = Folder(hidden / "bodies", tag), Folder(hidden / "partial", tag)
+        self.path = data
         self._keep = keep
         self._quota = quota
         self._lock = threading.RLock()

@@ -110,6 +110,16 @@ class TookOver(Event, frozen=True):
     peer: int
 
 
+class LeftBehind(Event, frozen=True):
+    """At a peer that is about to end: these records are still here, and nowhere else."""
+
+    names: tuple[str, ...]
+    peer: int
+    folder: str
+    why: str
+    """Why the last one that was offered was not taken; empty where there is nobody else."""
+
+
 class HandedOver(Event, frozen=True):
     """A record that is another peer's to keep is durable there, and ours is gone."""
 

@@ -20,6 +20,7 @@ from overlay.ids import owns
 from overlay.kbr import Pass, Route, Router
 from overlay.store.events import (
     HandedOver,
+    LeftBehind,
     PlaceholderMade,
     Received,
     Sent,
@@ -56,8 +57,8 @@ LOOK_S = 1.0
 MOVES_AT_ONCE = 4
 ALONE_S = 15.0
 """A leaver whose last neighbor has just died looks so long for another."""
-GIVE_UP_S = 120.0
-"""A leaver that could not hand over within this time goes with what it has."""
+GIVE_UP_S = 60.0
+"""A leaver that could not hand over within this time goes with what it has; `Peer.quit` waits no longer either."""
 
 
 class RecordsView(msgspec.Struct, frozen=True):
@@ -71,7 +72,18 @@ class RecordsView(msgspec.Struct, frozen=True):
 class Records(Protocol):
     """One peer's records: an application of key-based routing."""
 
-    __slots__ = ("_alone_after", "_finder", "_intake", "_left", "_looking", "_moving", "_requests", "records", "router")
+    __slots__ = (
+        "_alone_after",
+        "_finder",
+        "_intake",
+        "_left",
+        "_looking",
+        "_moving",
+        "_refusal",
+        "_requests",
+        "records",
+        "router",
+    )
     service = "records"
     answers = (Coming, Holding, Missing)
     name = "records"
@@ -85,6 +97,8 @@ class Records(Protocol):
         self._finder: Finder
         self._requests: Requests
         self._left: Pending[None] | None = None
+        self._refusal = ""
+        """Why the last record that was offered was not taken."""
         self._alone_after = 0.0
         self._moving: set[str] = set()
         self._looking = False
@@ -244,6 +258,7 @@ class Records(Protocol):
         def moved(pending: Pending[Stored]) -> None:
             self._moving.discard(name)
             now = self.records.get(name)
+            self._refusal = "" if pending.error is None else str(pending.error)
             if pending.error is not None or now is None or (now.hold, now.version) != (hold, version):
                 self.look()
                 return
@@ -270,17 +285,26 @@ class Records(Protocol):
 
         self.ctx.persist((Write(f"record/{name}", None),), forgotten, forgotten)
 
-    def leave(self) -> Pending[None]:
+    def leave(self, timeout_s: float = GIVE_UP_S) -> Pending[None]:
         """Hand every record over, those that are still coming too.
 
-        Resolved when nothing is left here, or nobody to give it to, or after GIVE_UP_S.
+        Resolved when nothing is left here, or nobody to give it to, or after this time; then see `left_behind`.
         """
         if self._left is None:
             self._left = left = Pending[None]()
             self._alone_after = self.ctx.now + (ALONE_S if self.router.neighbor_set() else 0)
-            self.ctx.after(GIVE_UP_S, _give_up, left)
+            self.ctx.after(timeout_s, _give_up, left)
             self.look()
         return self._left
+
+    def left_behind(self, folder: str) -> LeftBehind | None:
+        """Tell which records a peer that goes now leaves in its folder."""
+        if not self.records:
+            return None
+        why = (self._refusal or "there was no time") if self.router.neighbor_set() else ""
+        event = LeftBehind(tuple(sorted(self.records)), int(self.ctx.me.id), folder, why)
+        self.ctx.notify(event)
+        return event
 
     # The peer that asks --------------------------------------------------------------------------------------
 
