@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overlay.core.storage import BlobRef, Entry, Export, Write
@@ -274,31 +275,64 @@ def test_memory_does_not_grow_with_the_file(disk: FolderDisk, tmp_path: Path) ->
 # Names and links ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    name=st.text(max_size=300)
-    | st.sampled_from(["..", "a/../../b", "/etc/passwd", "CON", "nul.pdf", "x\0y", "\x1b[2J"])
-)
+NASTY = [
+    "..",
+    "a/../../b",
+    "/etc/passwd",
+    "CON",
+    "nul.pdf",
+    "x\0y",
+    "\x1b[2J",
+    "2067.pdf",
+    "link.pdf",
+    "link",
+    "dangling.pdf",
+]
+
+
+def nodes(root: Path) -> dict[str, bytes | str]:
+    """Everything below a folder: files by their bytes, links by what they name."""
+    found: dict[str, bytes | str] = {}
+    for path in root.rglob("*"):
+        kind = "a folder" if path.is_dir() else path.read_bytes() if path.is_file() else "nothing"
+        found[str(path.relative_to(root))] = f"> {path.readlink()}" if path.is_symlink() else kind
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.text(max_size=300) | st.sampled_from(NASTY))
 @example(name="../outside.pdf")
 @example(name="peer-19/.overlay/lock")
+@example(name="link.pdf")
+@example(name="link")
+@example(name="dangling.pdf")
 @example(name="\udcff")
-def test_no_name_leads_anywhere_else(tmp_path: Path, name: str) -> None:
-    root = tmp_path / "house"
-    disk = opened(root, keep=False)
-    before = tree(tmp_path)
-    with contextlib.suppress(LocalError):
-        disk.find(name)
-    assert tree(tmp_path) == before
-    with contextlib.suppress(LocalError):
-        disk.write("records", (Export(name, EMPTY), Write(f"record/{name}", Entry(b"", EMPTY))))
-    disk.close()
-    for path in set(tree(tmp_path)) - set(before):
-        assert Path(path).parent.as_posix() in {
-            "house/files",
-            "house/files/peer-19",
-            "house/files/peer-19/.overlay/entries",
-        }
-        (tmp_path / path).unlink()
+def test_no_name_leads_anywhere_else(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        top, root = Path(folder), Path(folder) / "house"
+        (top / "secret.pdf").write_bytes(b"secret")
+        (top / "elsewhere").mkdir()
+        disk = opened(root, keep=False)
+        for own in (root / "files", root / "files/peer-19"):
+            (own / "link.pdf").symlink_to(top / "secret.pdf")
+            (own / "dangling.pdf").symlink_to(top / "outside.pdf")
+            (own / "link").symlink_to(top / "elsewhere")
+        before = nodes(top)
+        with contextlib.suppress(LocalError):
+            assert disk.find(name) != ref_of(b"secret")
+        assert nodes(top) == before
+        with contextlib.suppress(LocalError):
+            disk.write("records", (Export(name, EMPTY),))
+        with contextlib.suppress(LocalError):
+            disk.write("records", (Write(f"record/{name}", Entry(b"", EMPTY)),))
+        disk.close()
+        after = nodes(top)
+        assert before.keys() <= after.keys()
+        for path in (path for path, node in after.items() if before.get(path) != node):
+            # A file of exactly this name in one of the two folders, or the entry, which has a hash for a name.
+            own = {f"house/files/{name}", f"house/files/peer-19/{name}.pdf"}
+            assert path in own or Path(path).parent == Path("house/files/peer-19/.overlay/entries")
+            assert not (root / path).is_symlink()
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])

@@ -383,7 +383,10 @@ def _visible(key: str) -> str | None:
 
 
 def _entry_name(service: str, key: str) -> str:
-    return hashlib.sha256(f"{service}\0{key}".encode(errors="surrogatepass")).hexdigest()[:40]
+    try:
+        return hashlib.sha256(f"{service}\0{key}".encode()).hexdigest()[:40]
+    except UnicodeEncodeError:
+        raise LocalError(f"{key[:80]!a} is no text") from None
 
 
 def _signature(status: os.stat_result | None) -> Signature:
