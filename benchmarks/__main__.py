@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent / "lib"))
 from benchmarks.figures import Case, Figure, median, table  # noqa: E402
 from benchmarks.rows import ROWS  # noqa: E402
 
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 def machine() -> str:

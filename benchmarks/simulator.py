@@ -24,7 +24,7 @@ BEST = {1_000: "2.9 M heap, 1.2 M simpy", 10_000: "2.1 M heap, 1.0 M simpy", 100
 def events(count: int) -> list[Figure]:
     """A second of this process, once the ring stands."""
     sim, ring = build(count)
-    sim.run_for(3 * INTERVAL_S)
+    sim.run_for(2 * INTERVAL_S)
     before, began = sim.events, time.perf_counter()
     while sim.events - before < EVENTS:
         sim.run_for(INTERVAL_S)
