@@ -22,7 +22,9 @@ from overlay.peer.unstructured import parameters, simulated, threads
 from overlay.sim import Network
 from overlay.sim.faults import Faults
 
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
+"""A machine may be busy; whole programs have less than a test's own limit."""
+
 LOCAL = ("127.0.0.1", 0)
 
 both_editions = pytest.mark.parametrize("is_extreme", [True, False], ids=["extreme", "stable"])
@@ -30,7 +32,7 @@ both_editions = pytest.mark.parametrize("is_extreme", [True, False], ids=["extre
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """One program on a loop of its own, with patience."""
-    asyncio.run(asyncio.wait_for(main, 2 * PATIENCE_S))
+    asyncio.run(asyncio.wait_for(main, PATIENCE_S))
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from overlay.core.context import Failure, Reason
-from overlay.core.message import Command, Contact
+from overlay.core.context import Failure, OnFailed, Reason
+from overlay.core.message import Command, Contact, Done, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol
 from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
@@ -15,7 +15,7 @@ from overlay.gossip.services import Address, OnNeighbor
 MAX_ID_CHARS = 48
 """Of a network or a service: with the protocol's name before it, it must fit an envelope."""
 
-JOIN_S = 2.0
+JOIN_S = 5.0
 """For the answer of one bootstrap node, to each of two questions."""
 
 L = TypeVar("L", bound=Callable[..., Any])
@@ -77,6 +77,26 @@ class Service(Protocol):
     def stop(self) -> None:
         self.running = False
 
+    def ask(
+        self,
+        peer: Contact,
+        request: Message,
+        kinds: type[Message] | tuple[type[Message], ...],
+        on_reply: Callable[[Any], None],
+        on_failed: OnFailed,
+        *,
+        timeout_s: float,
+    ) -> None:
+        """A call whose answer has to be of these kinds: any other one is a failure, for the peer can say what it likes."""
+
+        def answered(reply: Message) -> None:
+            if not isinstance(reply, kinds):
+                on_failed(Failure(Reason.REFUSED, f"a {type(reply).__name__} is no answer to this"))
+            elif self.running:
+                on_reply(reply)
+
+        self.ctx.call(peer, request, answered, on_failed, timeout_s=timeout_s)
+
     def every(self, period_s: float, verb: Callable[[], None]) -> None:
         """Do it once in each period, at a random moment of it. 0: never; somebody else keeps time.
 
@@ -97,6 +117,9 @@ class Service(Protocol):
 
 class MembershipService(Service):
     """The way in, and the listeners, of every membership."""
+
+    admission: ClassVar[type[Message]] = Done
+    """What a Join is answered with."""
 
     def __init__(self, service: str):
         super().__init__(service)
@@ -162,9 +185,10 @@ class _Entry:
         if contact.id == ctx.me.id:
             self._missed(address, Failure(Reason.LOCAL, "that is this node itself"))
             return
-        ctx.call(
+        self._service.ask(
             contact,
             Join(),
+            self._service.admission,
             lambda answer: self._admitted(contact, answer),
             lambda failure: self._missed(address, failure),
             timeout_s=JOIN_S,

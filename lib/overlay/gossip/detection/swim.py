@@ -42,6 +42,7 @@ class Swim(Group):
     """See the module. It is a membership, and a `core.detector.FailureDetector`."""
 
     answers = (Ack, Nack, Members)
+    admission = Members
 
     def __init__(self, network: str, config: SwimConfig | None = None):
         super().__init__(network, config)
@@ -131,9 +132,10 @@ class Swim(Group):
         # The suspect hears of it first, and can object (LG18, buddy system).
         buddy = self.config.lifeguard and member.status == SUSPECT
         news = self._news([Update(target, SUSPECT, member.incarnation, self.ctx.me.id)] if buddy else [])
-        self.ctx.call(
+        self.ask(
             target,
             Probe(news),
+            Ack,
             self._acked,
             lambda failure: self._probe_indirectly(target, slowness),
             timeout_s=self.config.timeout_s * slowness,
@@ -171,7 +173,7 @@ class Swim(Group):
         missing = [len(helpers)]
         for helper in helpers:
             question = ProbeFor(target, self._news([]))
-            self.ctx.call(helper, question, answered, failed, timeout_s=left_s)
+            self.ask(helper, question, (Ack, Nack), answered, failed, timeout_s=left_s)
         if not helpers:
             waiting[0] = 1
             self.ctx.after(left_s, one_less)
@@ -203,7 +205,7 @@ class Swim(Group):
         def nack() -> None:
             outcome.resolve(Nack())
 
-        self.ctx.call(message.target, Probe(self._news([])), acked, failed, timeout_s=self.config.timeout_s)
+        self.ask(message.target, Probe(self._news([])), Ack, acked, failed, timeout_s=self.config.timeout_s)
         if self.config.lifeguard:
             self.ctx.after(self.config.timeout_s * NACK_AT, nack)
         return outcome

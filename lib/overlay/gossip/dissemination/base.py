@@ -198,7 +198,7 @@ class Disseminator(Service):
         def failed(failure: Failure) -> None:
             self._next_source(id, pull)
 
-        self.ctx.call(source, AskPiece(id, len(pull.data)), came, failed, timeout_s=PIECE_S)
+        self.ask(source, AskPiece(id, len(pull.data)), Piece, came, failed, timeout_s=PIECE_S)
 
     def _came(self, id: bytes, pull: _Pull, piece: Piece) -> None:
         if not piece.data or len(pull.data) + len(piece.data) > pull.ref.size:

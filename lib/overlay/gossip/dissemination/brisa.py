@@ -277,9 +277,10 @@ class Brisa(Disseminator):
         elif candidates:
             peer = candidates.pop()
             level = len(stream.path) + 1 if self.config.parents > 1 and stream.path else 0
-            self.ctx.call(
+            self.ask(
                 peer,
                 Reactivate(name, stream.latest, level),
+                Reactivated,
                 lambda answer: self._answered(name, stream, candidates, peer, answer),
                 lambda failure: self._ask_next(name, stream, candidates),
                 timeout_s=self.config.timeout_s,

@@ -172,7 +172,7 @@ class Lpbcast(Disseminator):
             if attempts > 1 and others and not self.has(id) and self.running:
                 self._retrieve(id, others[0], attempts - 1)
 
-        self.ctx.call(source, Retrieve(id), answered, failed, timeout_s=self.config.timeout_s)
+        self.ask(source, Retrieve(id), Retrieved, answered, failed, timeout_s=self.config.timeout_s)
 
     @on(Retrieve)
     def on_retrieve(self, sender: Contact, message: Retrieve) -> Retrieved:

@@ -127,7 +127,7 @@ class Mon(Disseminator):
             """It is nobody's child by us."""
 
         self.invitations += 1
-        self.ctx.call(peer, Session(session, branch.level), answered, failed, timeout_s=self.config.timeout_s)
+        self.ask(peer, Session(session, branch.level), SessionAnswer, answered, failed, timeout_s=self.config.timeout_s)
 
     def _forget(self, session: bytes) -> None:
         self.sessions.pop(session, None)

@@ -65,6 +65,7 @@ class Cyclon(MembershipService):
     """
 
     answers = (Swapped, Introduced)
+    admission = Introduced
 
     def __init__(self, network: str, config: CyclonConfig | None = None):
         self.config = config or CyclonConfig()
@@ -101,9 +102,10 @@ class Cyclon(MembershipService):
         self._drop(peer)
         others = self.links.descriptors(config.shuffle_length - 1, 0, rng, self.ctx.now)
         sent = tuple(d.contact.id for d in others)
-        self.ctx.call(
+        self.ask(
             peer,
             Swap((Descriptor(self.ctx.me, 0.0), *others)),
+            Swapped,
             lambda reply: self._take(reply.entries, sent),
             self._failed,
             timeout_s=config.timeout_s,

@@ -205,9 +205,10 @@ class HyParView(MembershipService):
         if peer.id in self._asking:
             return
         question = self._asking[peer.id] = Neighbor(high)
-        self.ctx.call(
+        self.ask(
             peer,
             question,
+            NeighborAnswer,
             lambda answer: self._answered(peer, question, answer.accepted, must),
             lambda failure: self._unanswered(peer, failure),
             timeout_s=self.config.timeout_s,

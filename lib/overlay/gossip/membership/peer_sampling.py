@@ -107,6 +107,7 @@ class PeerSampling(MembershipService):
     """See the module."""
 
     answers = (ViewReply, LongViewReply)
+    admission = LongViewReply
 
     def __init__(self, service: str, config: SamplingConfig):
         config.check()
@@ -158,8 +159,13 @@ class PeerSampling(MembershipService):
             if attempts > 1 and self.running:
                 self._exchange(attempts - 1, (*tried, peer.id))
 
-        self.ctx.call(
-            peer, offer, lambda reply: self._merge(reply.entries, entries), failed, timeout_s=config.timeout_s
+        self.ask(
+            peer,
+            offer,
+            (ViewReply, LongViewReply),
+            lambda reply: self._merge(reply.entries, entries),
+            failed,
+            timeout_s=config.timeout_s,
         )
 
     def _buffer(self, count: int) -> tuple[Descriptor, ...]:
