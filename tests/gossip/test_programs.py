@@ -202,6 +202,22 @@ def test_a_handler_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
     assert "a bug of the program" in caplog.text
 
 
+def test_a_node_that_crashed_is_forgotten_and_its_address_can_be_used_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        first = await join_network(LOCAL, "n")
+        driver = first._home.driver
+        driver.post(lambda: 1 / 0)
+        await until(driver.closed.is_set)
+        with pytest.raises(LocalError, match="has ended"):
+            first.get_neighbours()
+        again = await join_network(first.my_node, "n")
+        assert again.get_neighbours() == []
+        await again.leave()
+
+    run(main())
+    assert "ZeroDivisionError" in caplog.text
+
+
 @pytest.mark.parametrize("many_to_many", [True, False], ids=["many", "one"])
 @both_editions
 def test_a_long_broadcast_reaches_everybody_on_real_sockets(is_extreme: bool, many_to_many: bool) -> None:

@@ -51,7 +51,9 @@ class AsyncHome(Home):
     def __init__(self, host: str, port: int, observers: Sequence[Observer] = ()):
         super().__init__()
         id = id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
-        self.driver = AsyncioDriver(Contact(id, host, port), blobs=NoDisk(), observers=observers)
+        self.driver = AsyncioDriver(
+            Contact(id, host, port), blobs=NoDisk(), observers=observers, on_crash=lambda text: self._forget()
+        )
         self.node = self.driver.node
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -61,12 +63,18 @@ class AsyncHome(Home):
         self.driver.open()
         self.node.add(parameters.Vocabulary())
         await self.driver.start()
+        # A program that ended without leaving took its loop with it, and the networks on it.
+        for key in [key for key in _homes if key[0].is_closed()]:
+            del _homes[key]
         _homes[self._loop, self.me.address] = self
 
     async def close(self) -> None:
         """Let what was said leave, and give the port back."""
-        _homes.pop((self._loop, self.me.address), None)
+        self._forget()
         await self.driver.stop()
+
+    def _forget(self) -> None:
+        _homes.pop((self._loop, self.me.address), None)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         if self.driver.closed.is_set():

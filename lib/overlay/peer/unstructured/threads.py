@@ -48,7 +48,7 @@ class ThreadHome(Home):
     def __init__(self, host: str, port: int):
         super().__init__()
         id = id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
-        self.driver = ThreadDriver(Contact(id, host, port), blobs=NoDisk())
+        self.driver = ThreadDriver(Contact(id, host, port), blobs=NoDisk(), on_crash=lambda text: self._forget())
         self.node = self.driver.node
 
     def open(self) -> None:
@@ -60,8 +60,11 @@ class ThreadHome(Home):
 
     def close(self) -> None:
         """Let what was said leave, and give the port back."""
-        _homes.pop(self.me.address, None)
+        self._forget()
         self.driver.stop()
+
+    def _forget(self) -> None:
+        _homes.pop(self.me.address, None)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         if self.driver.closed.is_set():
