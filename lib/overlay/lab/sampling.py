@@ -144,7 +144,7 @@ def _even(setting: Setting, nodes: int, size: int, *, enhanced: bool) -> Iterato
     for number in crowd.alive:
         others = [other for other in crowd.rng.sample(range(nodes), size + 1) if other != number]
         know(crowd.members[number].links, others[:size])
-    rounds = setting.pick(20, 100)
+    rounds = setting.pick(20, 60)
     for number in range(rounds):
         yield Progress(f"Cyclon, l = {size}, {'enhanced' if enhanced else 'basic'}", number / rounds)
         crowd.round(Cyclon.shuffle)
@@ -152,7 +152,7 @@ def _even(setting: Setting, nodes: int, size: int, *, enhanced: bool) -> Iterato
 
 
 def _cyclon(setting: Setting) -> Iterator[Report]:
-    nodes = setting.pick(600, 20_000)
+    nodes = setting.pick(600, 10_000)
     note = f"N = {nodes} from random views; paper: N = 100,000"
     # The share within 5 % by CY05, enhanced and basic.
     wanted: dict[int, tuple[float, ...]] = {20: (0.8031, 0.3622), 50: (0.9395, 0.3847)}
@@ -170,6 +170,7 @@ def _cyclon(setting: Setting) -> Iterator[Report]:
             what = f"Cyclon, l = {size}: in-degree within 5 %, enhanced less basic shuffling"
             yield at_least("N5", what, "0.44", shares[0] - shares[1], 0.05, note)
             continue
+        # Two views that share a contact cannot swap it: with N = 1,000 and l = 50 the share was 39 %, and it grows with N.
         for name, paper, ours, slack in zip(("enhanced", "basic"), papers, shares, (0.02, 0.03), strict=True):
             what = f"Cyclon, l = {size}, {name} shuffling: in-degree within 5 %"
             yield around("N5", what, f"{paper:.2%}", ours, paper, slack, note)
