@@ -9,7 +9,7 @@ import resource
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +133,15 @@ async def ring(driver: str, count: int, **place: Any) -> AsyncIterator[list[Memb
         yield line
 
 
-async def begin(line: Sequence[Any]) -> None:
-    """Set them up as one ring."""
+def setups(line: Sequence[Any]) -> list[Awaitable[None]]:
+    """What makes them one ring, peer by peer."""
     ids = [peer.id for peer in line] * 3
-    for at, peer in enumerate(line):
-        await peer.setup(ids[at + 1], ids[at + 2])
+    return [peer.setup(ids[at + 1], ids[at + 2]) for at, peer in enumerate(line)]
+
+
+async def begin(line: Sequence[Member]) -> None:
+    """Set them up as one ring."""
+    await asyncio.gather(*setups(line))
 
 
 def is_wrong_in(line: Sequence[Any]) -> Callable[[Any], bool]:

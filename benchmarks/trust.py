@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.figures import Figure
-from benchmarks.peers import begin, is_wrong_in, peers, spread, until_right
+from benchmarks.peers import is_wrong_in, peers, setups, spread, until_right
 from benchmarks.rings import Counted
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
@@ -59,7 +59,8 @@ async def scenario(world: World, line: list[Any]) -> Outcome:
     chance = random.Random(3)
     ring = sorted(chance.sample(line, FOUNDERS), key=lambda peer: peer.id)
     newcomers = [peer for peer in line if peer not in ring]
-    await begin(ring)
+    for setup in setups(ring):
+        await setup
     await world.right(ring)
     before = world.counted.commands
     for peer in newcomers:
