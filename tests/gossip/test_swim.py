@@ -52,6 +52,8 @@ def test_what_overrides_what() -> None:
         update = Update(A, news, number)
         known = [(one, other) for one in (ALIVE, SUSPECT, DEAD) for other in range(4)]
         assert {old for old in known if overrides(update, Member(A, *old, 0.0))} == beaten
+    later = Update(A, ALIVE, 2)
+    assert [overrides(later, Member(A, DEAD, number, 0.0), returning=True) for number in (1, 2)] == [True, False]
 
 
 @given(st.integers(0, 5), st.floats(1, 50), st.floats(1, 10))
@@ -138,7 +140,7 @@ def test_whoever_is_suspected_objects_and_the_suspicion_ends() -> None:
 
 
 def test_only_a_new_life_brings_a_dead_member_back_before_its_death_is_forgotten() -> None:
-    node, ctx = swim(A, B, forget_s=30.0)
+    node, ctx = swim(A, B, forget_s=30.0, returning=False)
     node.on_told(A, Told((Update(B, DEAD, 0),)))
     node.on_probe(B, Probe(()))
     assert status(node, B) == DEAD
@@ -152,6 +154,21 @@ def test_only_a_new_life_brings_a_dead_member_back_before_its_death_is_forgotten
         node.probe()
     node.on_probe(again, Probe(()))
     assert again in node.neighbors()
+
+
+def test_a_member_that_hears_of_its_death_objects_and_is_back() -> None:
+    dead, _ = swim(A)
+    dead.on_told(A, Told((Update(ME, DEAD, 3),)))
+    (objection,) = dead.on_probe(A, Probe(())).updates
+    assert dead.expelled and objection == Update(ME, ALIVE, 4)
+    node, _ = swim(A, B)
+    told: list[tuple[Contact, bool]] = []
+    node.subscribe(lambda peer, up: told.append((peer, up)))
+    node.on_told(A, Told((Update(B, DEAD, 3),)))
+    node.on_told(A, Told((Update(B, ALIVE, 3),)))
+    assert B not in node.neighbors()
+    node.on_told(A, Told((Update(B, ALIVE, 4),)))
+    assert B in node.neighbors() and told == [(B, False), (B, True)]
 
 
 def test_news_is_told_on_its_own_and_only_news() -> None:

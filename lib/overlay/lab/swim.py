@@ -23,7 +23,7 @@ from overlay.sim import Network, Simulation
 from overlay.sim.faults import Faults
 
 Group = Crowd[Swim, Service]
-PLAIN = SwimConfig(timer=False, lifeguard=False, suspicion=False)
+PLAIN = SwimConfig(timer=False, lifeguard=False, suspicion=False, returning=False)
 """SW02's basic detector with infection, driven in rounds."""
 
 

@@ -29,7 +29,7 @@ class Group(MembershipService):
         self.deaths: list[Key] = []
         """Found dead by us, the latest last."""
         self.expelled = False
-        """Whether we have heard that we are dead. Objecting does not help; SW02 has such a member leave."""
+        """Whether we have heard that we are dead."""
         self._alive: tuple[Contact, ...] | None = None
         """All that are not dead; None when that has to be looked up."""
         self._rumors = Rumors()
@@ -98,7 +98,7 @@ class Group(MembershipService):
         if member is None:
             self._welcome(update)
         elif update.contact.boot == member.contact.boot:
-            if overrides(update, member):
+            if overrides(update, member, returning=self.config.returning):
                 self._rumors.add(update)
                 self._change(member, update.status, update.incarnation, update.accuser)
             elif update.status == SUSPECT == member.status and update.incarnation == member.incarnation:
@@ -117,18 +117,18 @@ class Group(MembershipService):
             self._change(member, SUSPECT, update.incarnation, update.accuser)
 
     def _change(self, member: Member, status: int, incarnation: int, accuser: Key = Key(0)) -> None:  # noqa: B008
-        if member.status == DEAD:
-            return
+        was_dead = member.status == DEAD
         member.status, member.incarnation, member.since = status, incarnation, self.ctx.now
         member.accusers = {accuser} if status == SUSPECT else set()
         if status == SUSPECT:
             self._await_objection(member)
-        elif status == DEAD:
+        elif was_dead != (status == DEAD):
             self._alive = None
-            self.ctx.record("dead", peer=member.contact.id)
-            self._listeners.tell(member.contact, False)
-            for on_dead in self._monitored.pop(member.contact.id, []):
-                on_dead(member.contact)
+            self._listeners.tell(member.contact, was_dead)
+            if not was_dead:
+                self.ctx.record("dead", peer=member.contact.id)
+                for on_dead in self._monitored.pop(member.contact.id, []):
+                    on_dead(member.contact)
 
     def _object(self, update: Update) -> None:
         """Only we ourselves can say that we live."""

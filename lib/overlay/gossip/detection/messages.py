@@ -92,8 +92,10 @@ class SwimConfig(msgspec.Struct, frozen=True):
     """K: so many others that suspect it make that the least."""
     health: int = 8
     """S: the local health counter goes from 0 to this."""
+    returning: bool = True
+    """Whether a member that hears of its own death may object, as to a suspicion. In SW02 it may not, and leaves."""
     forget_s: float = 60.0
-    """For so long a dead member cannot come back in the same life."""
+    """For so long a dead member is remembered; one that may not object can come back after that."""
 
     def check(self) -> None:
         """LocalError for what cannot work."""

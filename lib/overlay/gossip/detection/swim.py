@@ -7,8 +7,8 @@ member that hears little doubts itself first, and a suspicion lasts longer while
 
 Deviation: an acknowledgement is no longer than its probe, for a datagram's sender can be forged; so probes are padded,
 and an acknowledgement carries as much news as fits. Deviation: while there is news it is told on its own too, as in
-LG18's implementation: a member that comes is known in a second, not in log n periods. Deviation: a confirmed death is
-forgotten after a while, and then a member that was taken for dead may come back; SW02 has it come back as another one.
+LG18's implementation: a member that comes is known in a second, not in log n periods. Deviation: a member may
+object to its own death, as it may there: SW02's confirmed dead come back as others, and what they still say does harm.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ class Member(msgspec.Struct):
     """Who suspects it of his own, as far as is known."""
 
 
-def overrides(news: Update, member: Member) -> bool:
-    """Whether news changes what is known of a member (SW02, section 4.2)."""
+def overrides(news: Update, member: Member, *, returning: bool = False) -> bool:
+    """Whether news changes what is known of a member (SW02, section 4.2). `returning`: one may object to one's death."""
     if member.status == DEAD:
-        return False
+        return returning and news.status == ALIVE and news.incarnation > member.incarnation
     match news.status:
         case 0:
             return news.incarnation > member.incarnation
