@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -143,3 +144,8 @@ def test_a_ring_is_seen_from_outside(ring: Ring, capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "Peer  2 - 14 > 19 > [ 2] >  4 >  5"
     assert len(lines) == 2 + len(EXAMPLE)
+    for name, peer in (("2067", 19), ("4099", 4), ("0255", 2)):
+        assert overlay_main(["lookup", name, "--json", "--at", f"127.0.0.1:{ring.base_port + 9}"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["key"], found["peer"], found["path"][0]) == (int(name) % 256, peer, 9)
+    assert overlay_main(["lookup", "2067", "--at", f"127.0.0.1:{ring.base_port + 99}"]) == 1

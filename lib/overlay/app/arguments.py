@@ -15,6 +15,7 @@ from overlay.app.commands import did_you_mean, known_peer, peer_id
 from overlay.app.hosts import numeric, of_one
 from overlay.app.terminal import clean, short
 from overlay.errors import LocalError
+from overlay.store.names import check_name
 
 EXAMPLE_RING = (2, 4, 5, 8, 9, 14, 19)
 
@@ -220,9 +221,12 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     return options
 
 
+EXAMPLES = "examples:\n  overlay ring --at 127.0.0.1:12002 --watch\n  overlay lookup 2067 --at 127.0.0.1:12002\n"
+
+
 def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """For the console script: `overlay ring --at host:port`."""
-    parser = _parser("overlay", "Look at a running overlay.", "example:\n  overlay ring --at 127.0.0.1:12002 --watch\n")
+    parser = _parser("overlay", "Look at a running overlay.", EXAMPLES)
     parser.add_argument("--version", action="version", version=overlay.__version__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     ring = actions.add_parser("ring", help="print the whole ring of a running peer", allow_abbrev=False)
@@ -230,10 +234,22 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
     ring.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
     ring.add_argument("--json", action="store_true", help='one JSON object a ring, with "v": 1')
     ring.add_argument("--no-color", action="store_true", help="no colors")
+    lookup = actions.add_parser("lookup", help="whose a record is, and the way to it", allow_abbrev=False)
+    lookup.add_argument("name", type=_convert(_record), metavar="NAME", help="of a record, such as 2067")
+    lookup.add_argument(
+        "--at", required=True, type=_convert(_address), metavar="HOST:PORT", help="any peer of the ring"
+    )
+    lookup.add_argument("--json", action="store_true", help='a JSON object, with "v": 1')
+    lookup.add_argument("--no-color", action="store_true", help="no colors")
     # These have modules, and --help, of their own; here they are only listed.
     actions.add_parser("lab", help="measure what the papers measured", add_help=False)
     actions.add_parser("gossip", help="join an unstructured network, with a prompt", add_help=False)
     return parser.parse_args(arguments)
+
+
+def _record(text: str) -> str:
+    check_name(text)
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -1,7 +1,8 @@
-"""overlay: the console script. `overlay ring --at host:port` looks at a ring; other words have modules of their own."""
+"""overlay: the console script. `ring` and `lookup` look at a running ring; other words have modules of their own."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import shutil
@@ -9,12 +10,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from overlay.app import jsonlines, reporter
+from overlay.app import jsonlines, narrator, reporter
 from overlay.app.arguments import overlay_arguments
 from overlay.app.terminal import Output, is_terminal
 from overlay.errors import OverlayError
+from overlay.store.names import key_of_name
+
+if TYPE_CHECKING:
+    from overlay.peer.visitor import Visitor
 
 WATCH_S = 1.0
 PROGRAMS = {"lab": "overlay.app.lab_program", "gossip": "overlay.app.gossip_program"}
@@ -30,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     output = Output(no_color=options.no_color)
     visitor = Visitor()
+    if options.action == "lookup":
+        return _look_up(output, visitor, options)
     broken: list[bool] = []
     output.on_broken = lambda: broken.append(True)
     drawn = 0
@@ -50,6 +57,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _look_up(output: Output, visitor: Visitor, options: argparse.Namespace) -> int:
+    (host, port), key, began = options.at, key_of_name(options.name), time.monotonic()
+    try:
+        path = [int(contact.id) for contact in visitor.lookup(host, port, key)]
+    except OverlayError as error:
+        output.error(str(error))
+        return 1
+    ms = 1000 * (time.monotonic() - began)
+    if options.json:
+        found = {"v": 1, "name": options.name, "key": key, "peer": path[-1], "path": path, "ms": round(ms, 3)}
+        output.write(jsonlines.encode(found))
+    else:
+        hops = narrator.count(len(path) - 1, "hop")
+        output.write(
+            f"{options.name} (key {key}) belongs to Peer {path[-1]}: {' > '.join(map(str, path))}, {hops}, {ms:.1f} ms"
+        )
+    return 0
 
 
 def _block(ring: Iterable[Any]) -> list[str]:

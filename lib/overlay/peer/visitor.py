@@ -19,10 +19,11 @@ from overlay.core.message import (
     Welcome,
 )
 from overlay.errors import Indefinite, RemoteError
-from overlay.ids import Key
+from overlay.ids import CLASSROOM_BITS, Key, distance
 from overlay.live.frames import FrameReader, frame
 from overlay.peer.views import Neighbors
 from overlay.ring import messages
+from overlay.ring.lookup import FindNext, Next
 
 READ_BYTES = 65536
 MAX_RING = 1024
@@ -37,7 +38,7 @@ class Visitor:
 
     def __init__(self, timeout_s: float = 3.0):
         self._timeout_s = timeout_s
-        self._codec = Codec((messages.Ask, messages.Neighbors))
+        self._codec = Codec((messages.Ask, messages.Neighbors, FindNext, Next))
         chance = random.SystemRandom()
         self._id = Key(STRANGER + chance.getrandbits(32))
         self._boot = chance.getrandbits(48) + 1
@@ -73,6 +74,36 @@ class Visitor:
             found[contact.id] = visited
             ahead = list(visited.successors)
         return tuple(found.values())
+
+    def lookup(self, host: str, port: int, key: int) -> tuple[Contact, ...]:
+        """The peers that were asked on the way to a key, the one at the address first, its root last.
+
+        Whoever does not answer is passed over. Indefinite where nobody knows more."""
+        at = self.hello(host, port)
+        path, told = [at], self._next(at, key)
+        while told.hops and len(path) < MAX_RING:
+            hops = sorted(told.hops, key=lambda hop: distance(hop.id, key, CLASSROOM_BITS))
+            found = next(((hop, answer) for hop in hops if (answer := self._try_next(hop, key)) is not None), None)
+            if found is None:
+                break
+            path.append(found[0])
+            told = found[1]
+        root = next((root for root in told.roots if root == path[-1] or self._try_next(root, key) is not None), None)
+        if root is None:
+            raise Indefinite(f"nobody answers beyond Peer {path[-1].id}")
+        return tuple(path) if root == path[-1] else (*path, root)
+
+    def _next(self, peer: Contact, key: int) -> Next:
+        answer = self._call(peer, "lookup", FindNext(Key(key)))
+        if not isinstance(answer, Next):
+            raise RemoteError(f"Peer {peer.id} did not say who is next")
+        return answer
+
+    def _try_next(self, peer: Contact, key: int) -> Next | None:
+        try:
+            return self._next(peer, key)
+        except (Indefinite, RemoteError):
+            return None
 
     def _call(self, peer: Contact, service: str, request: Command) -> Message:
         """Ask one question on a connection of its own."""
