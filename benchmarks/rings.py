@@ -78,7 +78,7 @@ async def memory(driver: str, count: int) -> list[Figure]:
     bare = {"threads": "three bare threads", "asyncio": "bare endpoints"}[driver]
     beside = subprocess.run([sys.executable, "-c", BARE[driver], str(count)], capture_output=True, check=True)
     return [
-        Figure(f"a peer, {driver}", each, "KiB", {bare: float(beside.stdout)}, "48"),
+        Figure(f"a peer, {driver}", each, "KiB", {bare: float(beside.stdout)}, "48" if driver == "asyncio" else "96"),
         Figure(f"threads a peer, {driver}", threads, ""),
     ]
 
