@@ -16,6 +16,7 @@ which = st.integers(0, 20)
 """One of the peers to which something may happen, counted around."""
 
 MOST = 14
+LISTS_S = 10.0
 SETTINGS = settings(
     deadline=None,
     stateful_step_count=30,
@@ -36,6 +37,8 @@ class RingMachine(RuleBasedStateMachine):
     @initialize(numbers=st.lists(ids, min_size=2, max_size=8, unique=True))
     def begin(self, numbers: list[int]) -> None:
         self.run.begin(numbers)
+        # Pointers are right before the lists behind them are full; a list of nobody survives nothing.
+        self.run.ring.sim.run_for(LISTS_S)
 
     def one(self, place: int) -> SimPeer:
         members = self.run.free()

@@ -94,7 +94,15 @@ class LostAndFound:
             # To the end of the line, so that each has its turn.
             self._lost[contact] = self._lost.pop(contact)
             self._look_for(contact)
+        for contact in self._outsiders()[:AT_ONCE]:
+            self._look_for(contact)
         self.begin()
+
+    def _outsiders(self) -> list[Contact]:
+        """Those we heard of that have no place in the ring, when we see all of it: they may live in another one."""
+        chord = self._chord
+        sees_all = chord.before is not None and chord.before in chord.successors
+        return [contact for contact in chord.known() if contact not in chord.successors] if sees_all else []
 
     def _look_for(self, contact: Contact) -> None:
         chord = self._chord

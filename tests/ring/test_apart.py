@@ -1,0 +1,18 @@
+"""Two rings whose peers took each other for dead, or never met."""
+
+from __future__ import annotations
+
+from tests.rings import SimRing
+
+
+def test_one_peer_that_was_only_heard_of_brings_two_rings_together() -> None:
+    ring = SimRing(1)
+    for line in ((40, 56, 225, 239), (65, 126, 160)):
+        for index, number in enumerate(line):
+            ring.init(number, line[(index + 1) % len(line)], line[(index + 2) % len(line)])
+    ring.sim.run_for(10)
+    ring.kill(225)
+    ring.sim.run_for(10)
+    assert ring.peers[239].successors == (40, 56)
+    ring.peers[239].parts.chord.consider(ring.peers[160].contact)
+    ring.settle(60)
