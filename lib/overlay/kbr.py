@@ -80,6 +80,9 @@ class Router(Interface):
     def neighbor_set(self) -> tuple[Contact, ...]:
         """The peers next to this one on either side, those behind it first."""
 
+    def missing_s(self) -> float:
+        """Seconds since a neighbor fell silent that may yet come back; infinite if there is none."""
+
     def replica_set(self, key: int, count: int) -> tuple[Contact, ...]:
         """The peers that would be the key's root, were those before them gone; as far as is known here."""
 

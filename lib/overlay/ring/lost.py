@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from overlay.core.context import Failure, Reason
@@ -43,6 +44,10 @@ class LostAndFound:
         if len(self._lost) > MAX_LOST:
             del self._lost[next(iter(self._lost))]
         self.begin()
+
+    def last_at(self) -> float:
+        """When the last of those that are looked for was lost."""
+        return max(self._lost.values(), default=-math.inf)
 
     def contacts(self) -> tuple[Contact, ...]:
         """The latest of the lost, for a peer that is to look for them too."""

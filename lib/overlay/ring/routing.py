@@ -109,6 +109,9 @@ class RingRouter(Protocol):
         picture = self.chord.picture()
         return tuple(dict.fromkeys((*picture.predecessors, *picture.successors)))
 
+    def missing_s(self) -> float:
+        return self.ctx.now - self.chord.lost.last_at()
+
     def replica_set(self, key: int, count: int) -> tuple[Contact, ...]:
         """The root and its successors (CFS); as far as our own list reaches."""
         line = [self.ctx.me, *self.chord.successors]

@@ -56,7 +56,7 @@ LOOK_S = 1.0
 """Between two looks for records that are not ours to keep, while there are any."""
 MOVES_AT_ONCE = 4
 ALONE_S = 15.0
-"""A leaver whose last neighbor has just died looks so long for another."""
+"""A leaver whose last neighbor has just fallen silent looks so long for it, or for another."""
 GIVE_UP_S = 60.0
 """A leaver that could not hand over within this time goes with what it has; `Peer.quit` waits no longer either."""
 
@@ -292,7 +292,8 @@ class Records(Protocol):
         """
         if self._left is None:
             self._left = left = Pending[None]()
-            self._alone_after = self.ctx.now + (ALONE_S if self.router.neighbor_set() else 0)
+            somebody = self.router.neighbor_set() or self.router.missing_s() < ALONE_S
+            self._alone_after = self.ctx.now + (ALONE_S if somebody else 0)
             self.ctx.after(timeout_s, _give_up, left)
             self.look()
         return self._left
