@@ -1,4 +1,7 @@
-"""256 peers in one process, on threads and on one loop: a ring that works, is hurt, heals, and leaves nothing behind."""
+"""Many peers in one process, on threads and on one loop: a ring that works, is hurt, heals, and leaves nothing behind.
+
+256 of them keep a machine busy that has other things to do, so they are for `make test-slow`; `make test` has a smaller crowd.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,13 @@ from overlay.live.aio import run
 from overlay.peer.aio import AsyncPeer
 from tests.peer.support import take_slot
 
-CROWD = 256
-DEAD = frozenset([number + step for number in range(0, CROWD, 15) for step in range(3)][:50])
-"""Three in a row at many places: as many as the four known successors are sure to survive."""
+SIZES = (80, pytest.param(256, marks=pytest.mark.slow))
+
+
+def who_dies(crowd: int) -> frozenset[int]:
+    """Three in a row at many places: as many as the four known successors are sure to survive."""
+    return frozenset([number + step for number in range(0, crowd, 15) for step in range(3)][: crowd // 5])
+
 
 FAR = 16
 """A record is fetched from a peer so many places further on: from all around the ring it would be the same, but longer."""
@@ -52,30 +59,45 @@ async def until_right(line: list[Member]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def live(kind: Callable[..., Member], root: Path, base_port: int) -> None:
+async def until_lists_are_full(line: list[Member]) -> None:
+    """Until each has four successors: one that has fewer survives fewer deaths."""
+
+    def successors(peer: Member) -> int:
+        inside = peer.peer if isinstance(peer, Threaded) else peer
+        return len(inside._parts.ring.chord.successors)
+
+    deadline = time.monotonic() + PATIENCE_S
+    while wrong := [peer.id for peer in line if successors(peer) < 4]:
+        assert time.monotonic() < deadline, f"lists are not full after {PATIENCE_S} s: {wrong}"
+        await asyncio.sleep(0.1)
+
+
+async def live(kind: Callable[..., Member], root: Path, base_port: int, crowd: int) -> None:
     files = root / "files"
     files.mkdir()
     place = {"base_port": base_port, "files": files, "ping_interval_s": 2}
-    line = [kind(number, data=root / str(number), **place) for number in range(CROWD)]
+    line = [kind(number, data=root / str(number), **place) for number in range(crowd)]
+    dead = who_dies(crowd)
     try:
-        await each(lambda peer: peer.setup((peer.id + 1) % CROWD, (peer.id + 2) % CROWD), line)
+        await each(lambda peer: peer.setup((peer.id + 1) % crowd, (peer.id + 2) % crowd), line)
         await each(lambda peer: peer.ready(), line)
         await until_right(line)
 
-        names = [f"{number:04}" for number in range(CROWD)]
+        names = [f"{number:04}" for number in range(crowd)]
         for name in names:
             (files / f"{name}.pdf").write_bytes(name.encode() * 100)
-        stored = await each(lambda peer: peer.store(names[(peer.id + 1) % CROWD]), [line[-1], *line[:-1]])
-        assert [(one.name, one.peer) for one in stored] == list(zip(names, range(CROWD), strict=True))
+        stored = await each(lambda peer: peer.store(names[(peer.id + 1) % crowd]), [line[-1], *line[:-1]])
+        assert [(one.name, one.peer) for one in stored] == list(zip(names, range(crowd), strict=True))
         for name in names:
             (files / f"{name}.pdf").unlink()
-        await each(lambda peer: peer.request(names[(peer.id + FAR) % CROWD]), line)
+        await each(lambda peer: peer.request(names[(peer.id + FAR) % crowd]), line)
         assert all((files / f"received_{name}.pdf").read_bytes() == name.encode() * 100 for name in names)
 
+        await until_lists_are_full(line)
         for peer in line:
-            if peer.id in DEAD:
+            if peer.id in dead:
                 peer.kill()
-        line = [peer for peer in line if peer.id not in DEAD]
+        line = [peer for peer in line if peer.id not in dead]
         await until_right(line)
         name = f"{line[-1].id:04}"
         assert (await line[0].request(name)).size == 400
@@ -105,15 +127,16 @@ def descriptors() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("descriptors")
+@pytest.mark.parametrize("crowd", SIZES)
 @pytest.mark.parametrize("kind", [Threaded, AsyncPeer])
 def test_a_crowd_lives_is_hurt_heals_and_leaves_nothing(
-    kind: Callable[..., Member], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: Callable[..., Member], crowd: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(asyncio.sleep(0))  # Some event loops keep two descriptors for the process from their first use on.
     threads, sockets = left_over()
-    base_port, guard = take_slot(range(CROWD))
+    base_port, guard = take_slot(range(crowd))
     with guard:
-        run(live(kind, tmp_path, base_port))
+        run(live(kind, tmp_path, base_port, crowd))
     threads_now, sockets_now = left_over()
     assert threads_now <= threads
     assert sockets_now <= sockets
