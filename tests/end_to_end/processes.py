@@ -55,6 +55,7 @@ class Program:
         self.arguments = list(arguments)
         self.lines: list[str] = []
         self.errors: list[str] = []
+        self._killed = False
         self._news = threading.Condition()
         self.process = subprocess.Popen(
             [*wrap, sys.executable, str(ROOT / program), *arguments],
@@ -78,6 +79,12 @@ class Program:
             with self._news:
                 into.append(line.rstrip("\n"))
                 self._news.notify_all()
+
+    def is_running(self) -> bool:
+        """Whether it will go on: the others see a killed one's connections break before the system is done with it."""
+        if self._killed:
+            self.process.wait(DEADLINE_S)
+        return self.process.poll() is None
 
     def type(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -104,6 +111,7 @@ class Program:
         self.until(lambda: len(self.spoken(since)) >= count, f"{what}, {count} lines")
 
     def signal(self, number: signal.Signals) -> None:
+        self._killed |= number == signal.SIGKILL
         self.process.send_signal(number)
 
     def close_input(self) -> None:

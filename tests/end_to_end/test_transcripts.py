@@ -49,8 +49,8 @@ def example(ring: Ring) -> None:
     for id in set(ring.peers) - set(EXAMPLE):
         ring.peers.pop(id).kill()
     for id in EXAMPLE:
-        if ring.peers[id].process.poll() is not None:
-            ring.start("join", id, next(other for other in EXAMPLE if ring.peers[other].process.poll() is None))
+        if not ring.peers[id].is_running():
+            ring.start("join", id, next(other for other in EXAMPLE if ring.peers[other].is_running()))
             ring.peers[id].line("My second successor is Peer")
     ring.settle(EXAMPLE)
 
