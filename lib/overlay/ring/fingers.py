@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from overlay.core.message import Contact, Message, Refused
+from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
-from overlay.core.protocol import Protocol, on
+from overlay.core.protocol import Protocol
 from overlay.ids import Key, distance
 from overlay.kbr import Answered, Pass, Route
 from overlay.ring.chord import Chord
@@ -138,8 +138,3 @@ class Fingers(Protocol):
 
     def update(self, neighbor: Contact, joined: bool) -> None:
         """Neighbors are no fingers."""
-
-    @on(FindFinger)
-    def on_find_finger(self, sender: Contact, message: FindFinger) -> Message:
-        """It is only ever routed."""
-        return Refused("a finger is found by a routed message")

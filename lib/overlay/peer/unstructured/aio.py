@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -22,12 +21,10 @@ from overlay.core.message import Contact
 from overlay.core.trace import Observer
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
-from overlay.ids import Key
 from overlay.live.addresses import PortTaken
 from overlay.live.aio import AsyncioDriver
 from overlay.peer.unstructured import parameters
 from overlay.peer.unstructured.common import (
-    ID_BITS,
     DisseminationHandle,
     Home,
     MembershipHandle,
@@ -35,7 +32,7 @@ from overlay.peer.unstructured.common import (
     NoDisk,
     check_address,
     get_node,
-    id_of,
+    own_id,
 )
 
 __all__ = ["Dissemination", "Membership", "Node", "get_dissemination_service", "get_node", "join_network"]
@@ -50,9 +47,11 @@ class AsyncHome(Home):
 
     def __init__(self, host: str, port: int, observers: Sequence[Observer] = ()):
         super().__init__()
-        id = id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
         self.driver = AsyncioDriver(
-            Contact(id, host, port), blobs=NoDisk(), observers=observers, on_crash=lambda text: self._forget()
+            Contact(own_id(host, port), host, port),
+            blobs=NoDisk(),
+            observers=observers,
+            on_crash=lambda text: self._forget(),
         )
         self.node = self.driver.node
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -59,6 +60,11 @@ def check_address(address: Any) -> Address:
 def id_of(host: str, port: int) -> Key:
     """The id of the peer at an address: others find it by the address anyhow."""
     return key_of(f"{host}:{port}".encode(), ID_BITS)
+
+
+def own_id(host: str, port: int) -> Key:
+    """Our own, before we listen there: by chance where the port, 0, is to be any free one."""
+    return id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
 
 
 class NoDisk:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -15,12 +14,10 @@ from typing import Any, TypeVar
 from overlay.core.message import Contact
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
-from overlay.ids import Key
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
 from overlay.peer.unstructured import parameters
 from overlay.peer.unstructured.common import (
-    ID_BITS,
     DisseminationHandle,
     Home,
     MembershipHandle,
@@ -28,7 +25,7 @@ from overlay.peer.unstructured.common import (
     NoDisk,
     check_address,
     get_node,
-    id_of,
+    own_id,
 )
 
 __all__ = ["Dissemination", "Membership", "Node", "get_dissemination_service", "get_node", "join_network"]
@@ -47,8 +44,9 @@ class ThreadHome(Home):
 
     def __init__(self, host: str, port: int):
         super().__init__()
-        id = id_of(host, port) if port else Key(int.from_bytes(os.urandom(8)) >> (64 - ID_BITS))
-        self.driver = ThreadDriver(Contact(id, host, port), blobs=NoDisk(), on_crash=lambda text: self._forget())
+        self.driver = ThreadDriver(
+            Contact(own_id(host, port), host, port), blobs=NoDisk(), on_crash=lambda text: self._forget()
+        )
         self.node = self.driver.node
 
     def open(self) -> None:
