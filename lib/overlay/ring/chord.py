@@ -194,8 +194,8 @@ class Chord(Protocol):
         self.behind.heard(contact, picture)
 
     def dead(self, contact: Contact) -> None:
+        self.lost.died(contact)
         was_shown = self._lose(contact, left=False)
-        self.lost.add(contact)
         if was_shown:
             self._tell(PeerDied(contact.id))
             self.settle(loudly=True)

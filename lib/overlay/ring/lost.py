@@ -45,6 +45,14 @@ class LostAndFound:
             del self._lost[next(iter(self._lost))]
         self.begin()
 
+    def died(self, contact: Contact) -> None:
+        """A peer that we watched. Whoever it last showed may be the only one left, if we are to show nobody else."""
+        self.add(contact)
+        chord, last = self._chord, self._chord.picture_of(contact)
+        if last is not None and all(other.is_same_peer(contact) for other in chord.shown):
+            for other in (*last.successors, *last.predecessors):
+                chord.consider(other)
+
     def last_at(self) -> float:
         """When the last of those that are looked for was lost."""
         return max(self._lost.values(), default=-math.inf)
