@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from array import array
 
+from overlay.core.bounded import forget_oldest
+
 WINDOW = 64
 """Counters of one sender that are known."""
 
@@ -51,6 +53,5 @@ class ReplayGuard:
         if fresh:
             recent.add(counter)
         self._seen[sender] = recent
-        if len(self._seen) > MAX_SENDERS:
-            del self._seen[next(iter(self._seen))]
+        forget_oldest(self._seen, MAX_SENDERS)
         return fresh

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.codec import MAX_DATAGRAM_BYTES
 from overlay.core.context import Failure, Reason
 from overlay.core.message import CALL, REFUSAL, REPLY, Contact, Datagram, Envelope, Hello, Message, Refused
@@ -189,10 +190,9 @@ class Traffic:
         self._ways[key] = way
         if isinstance(way, Connection):
             way.owed += 1
-        if len(self._ways) > MAX_UNANSWERED:
-            forgotten = self._ways.pop(next(iter(self._ways)))
-            if isinstance(forgotten, Connection):
-                forgotten.owed -= 1
+        forgotten = forget_oldest(self._ways, MAX_UNANSWERED)
+        if isinstance(forgotten, Connection):
+            forgotten.owed -= 1
         return True
 
     def _drop(self, why: str, sender: Contact | None) -> None:

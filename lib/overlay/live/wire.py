@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol as Interface
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason
 from overlay.live.addresses import check_connected, connect
 from overlay.live.connection import (
@@ -238,8 +239,7 @@ class Wire:
             connection.proven = True
             self._known.pop(connection.address[0], None)
             self._known[connection.address[0]] = None
-            if len(self._known) > MAX_KNOWN_ADDRESSES:
-                del self._known[next(iter(self._known))]
+            forget_oldest(self._known, MAX_KNOWN_ADDRESSES)
 
     def _read(self, connection: Connection) -> None:
         if not connection.open:

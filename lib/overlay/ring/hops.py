@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.message import Contact
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class RoundTrips:
         mean, deviation = self._known.pop(peer, (seconds, seconds / 2))
         error = seconds - mean
         self._known[peer] = mean + error / 8, deviation + (abs(error) - deviation) / 4
-        if len(self._known) > MAX_REMEMBERED:
-            del self._known[next(iter(self._known))]
+        forget_oldest(self._known, MAX_REMEMBERED)
 
     def timeout_s(self, peer: Contact, longest_s: float) -> float:
         """How long to wait for the next one; `longest_s` for a peer that never answered."""
@@ -62,8 +62,7 @@ class Hops:
             if for_good:
                 self.fingers.lose(contact)
             self._suspected[contact] = self._chord.ctx.now + SUSPECTED_S
-            if len(self._suspected) > MAX_REMEMBERED:
-                del self._suspected[next(iter(self._suspected))]
+            forget_oldest(self._suspected, MAX_REMEMBERED)
 
     def towards(self, key: int, count: int = ALTERNATIVES) -> list[Contact]:
         """The best hop first: the closest before the key, then those before it, then the successors behind the key.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
 from overlay.ring.messages import MAX_LISTED, Ask, Neighbors
@@ -41,8 +42,7 @@ class LostAndFound:
         if not contact.boot:
             return
         self._lost[contact] = self._chord.ctx.now
-        if len(self._lost) > MAX_LOST:
-            del self._lost[next(iter(self._lost))]
+        forget_oldest(self._lost, MAX_LOST)
         self.begin()
 
     def died(self, contact: Contact) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.message import Contact
 from overlay.ids import CLASSROOM_BITS
 from overlay.ring.messages import Neighbors
@@ -54,8 +55,7 @@ class Gone:
     def add(self, contact: Contact, *, left: bool) -> None:
         """It left of its own will, for good, or it is dead until it is heard again."""
         self._left[contact] = self._left.pop(contact, False) or left
-        if len(self._left) > MAX_GONE:
-            del self._left[next(iter(self._left))]
+        forget_oldest(self._left, MAX_GONE)
 
     def returned(self, contact: Contact) -> None:
         """It was heard: dead it is not. One that said it leaves stays gone."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason, Timer
 from overlay.core.message import Contact
 from overlay.core.protocol import Protocol, on
@@ -305,8 +306,7 @@ class Pings(Protocol):
     def _met(self, sender: Contact) -> Pinger:
         """A peer pings us that did not before. Only so many are remembered, for anybody can invent some."""
         self._pingers[sender.id] = pinger = Pinger(sender, sender in self._familiar)
-        if len(self._pingers) > MAX_PINGERS:
-            del self._pingers[next(iter(self._pingers))]
+        forget_oldest(self._pingers, MAX_PINGERS)
         return pinger
 
     def _no_doubt(self, sender: Contact) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.codec import DecodeError, pack, unpack
 from overlay.core.context import Failure, Reason, Timer
 from overlay.core.message import Contact, Message, Refused
@@ -187,8 +188,7 @@ class RingRouter(Protocol):
         key = (forward.token, forward.attempt, int(sender.id))
         if key not in self._seen:
             self._seen[key] = None
-            if len(self._seen) > self.config.remembered:
-                del self._seen[next(iter(self._seen))]
+            forget_oldest(self._seen, self.config.remembered)
             self._go_on(forward, None, lambda why: self._answer(forward, b"", why))
         return None
 
@@ -287,8 +287,7 @@ class RingRouter(Protocol):
                 self._send_answer(forward.origin, msgspec.structs.replace(before, path=forward.path))
             return
         self._served[forward.token] = None
-        if len(self._served) > self.config.served:
-            del self._served[next(iter(self._served))]
+        forget_oldest(self._served, self.config.served)
         answer = application.deliver(message, Route(forward.key, forward.origin, forward.path))
         if isinstance(answer, Pending):
             answer.when_done(lambda pending: self._answer_late(forward, pending))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.context import Context, Failure, Transfer
 from overlay.core.message import Contact, Done, Message
 from overlay.core.pending import Pending
@@ -76,8 +77,7 @@ class Intake:
                 return
             del self.copies[name]
             why = self._why[name] = failure.detail or f"Peer {holder.id} {failure.reason.value}"
-            if len(self._why) > 64:
-                del self._why[next(iter(self._why))]
+            forget_oldest(self._why, 64)
             for waiting in copy.waiting:
                 waiting.fail(RemoteError(why))
 
