@@ -11,6 +11,12 @@ CHORD_BITS = 160
 """SHA-1's width, the papers' default."""
 
 
+DECIMAL_BITS = 32
+"""Ids of up to so many bits are shown in decimal."""
+WIDTHS = (64, 128, CHORD_BITS)
+"""Longer ones in hexadecimal, and then as wide as the next of these, so that ids of one ring are shown alike."""
+
+
 class Key(int):
     """A point on the circle. An `int` in every respect; a type of its own so that 160 bits pass through the wire."""
 
@@ -48,3 +54,16 @@ def key_of(name: bytes, bits: int = CHORD_BITS) -> Key:
     if not 0 < bits <= CHORD_BITS:
         raise ValueError(f"a key of a name has 1 to {CHORD_BITS} bits, not {bits}")
     return Key(int.from_bytes(hashlib.sha1(name, usedforsecurity=False).digest()) >> (CHORD_BITS - bits))
+
+
+def in_full(key: int) -> str:
+    """A key as text: decimal if it has few bits, else all its hexadecimal digits."""
+    length = key.bit_length()
+    if length <= DECIMAL_BITS:
+        return str(key)
+    return f"{key:0{next((width for width in WIDTHS if length <= width), length) // 4}x}"
+
+
+def label(key: int) -> str:
+    """A key for people: decimal if it has few bits, else its first eight hexadecimal digits."""
+    return str(key) if key.bit_length() <= DECIMAL_BITS else in_full(key)[:8]

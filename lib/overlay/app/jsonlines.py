@@ -9,15 +9,17 @@ import msgspec
 
 from overlay.app.terminal import Line
 from overlay.core.message import Contact, Message
-from overlay.ids import Key
+from overlay.ids import DECIMAL_BITS, Key, in_full
 
 VERSION = 1
+EXACT_BITS = 53
+"""Whole numbers of more bits are not the same to every reader of JSON; ours are ids, and become text."""
 
 _encoder = msgspec.json.Encoder()
 
 
 def plain(value: Any) -> Any:
-    """A value in the types of JSON, with names for fields: a Contact is {"id", "host", "port"}."""
+    """A value in the types of JSON, with names for fields: a Contact is {"id", "host", "port"}. A long id is text."""
     if isinstance(value, Contact):
         return {"id": int(value.id), "host": value.host, "port": value.port}
     if isinstance(value, msgspec.Struct):
@@ -25,6 +27,8 @@ def plain(value: Any) -> Any:
         return {"kind": type(value).__name__, **fields} if isinstance(value, Message) else fields
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
+    if isinstance(value, int) and value.bit_length() > (DECIMAL_BITS if isinstance(value, Key) else EXACT_BITS):
+        return in_full(value)
     if isinstance(value, Key):
         return int(value)
     return value.hex() if isinstance(value, bytes) else value
@@ -32,7 +36,7 @@ def plain(value: Any) -> Any:
 
 def make(event: str, **fields: Any) -> dict[str, Any]:
     """An object of the schema."""
-    return {"v": VERSION, "at": round(time.time(), 3), "event": event, **fields}
+    return {"v": VERSION, "at": round(time.time(), 3), "event": event, **{k: plain(v) for k, v in fields.items()}}
 
 
 def event_object(me: int, event: msgspec.Struct, lines: tuple[Line, ...]) -> dict[str, Any]:

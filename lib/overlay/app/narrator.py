@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from overlay.app.terminal import ERROR, HINT, PING, ROUTE, Line
+from overlay.ids import label
 from overlay.ring import events as ring
 from overlay.store import events as store
 
 
 def _joined_ids(peers: Sequence[int]) -> str:
-    return f"Peer{'s' if len(peers) > 1 else ''} {' and '.join(map(str, peers))}"
+    return f"Peer{'s' if len(peers) > 1 else ''} {' and '.join(map(label, peers))}"
 
 
 def _ping(text: str) -> tuple[Line, ...]:
@@ -30,7 +31,7 @@ def _hint(text: str) -> tuple[Line, ...]:
 
 def route(path: Sequence[int]) -> tuple[Line, ...]:
     """The way that a message took; a way of one peer is none."""
-    return (Line(f"route: {' > '.join(map(str, path))}", ROUTE),) if len(path) > 1 else ()
+    return (Line(f"route: {' > '.join(map(label, path))}", ROUTE),) if len(path) > 1 else ()
 
 
 def count(number: int, thing: str) -> str:
@@ -54,8 +55,8 @@ def _forwarded(event: ring.Forwarded) -> tuple[Line, ...]:
 
 
 _FORWARDED: dict[tuple[str, bool], Callable[[Any], str]] = {
-    ("Join", True): lambda m: f"Peer {m.newcomer.id} Join request forwarded to my successor",
-    ("Join", False): lambda m: f"Peer {m.newcomer.id} Join request forwarded to my successor",
+    ("Join", True): lambda m: f"Peer {label(m.newcomer.id)} Join request forwarded to my successor",
+    ("Join", False): lambda m: f"Peer {label(m.newcomer.id)} Join request forwarded to my successor",
     ("Store", True): lambda m: f"Store {m.name} request forwarded to my successor",
     ("Store", False): lambda m: f"Store {m.name} request forwarded to my successor",
     ("Request", True): lambda m: f"File request for {m.name} has been sent to my successor",
@@ -70,51 +71,51 @@ def _left_behind(event: store.LeftBehind) -> tuple[Line, ...]:
     names = ", ".join(event.names[:NAMED]) + (" and others" if len(event.names) > NAMED else "")
     stay, them = ("stays", "it") if len(event.names) == 1 else ("stay", "them")
     why = f"nobody took {them} ({event.why})" if event.why else f"there is nobody to take {them}"
-    return _hint(f"{names} {stay} in {event.folder}: {why}; start Peer {event.peer} again with --keep")
+    return _hint(f"{names} {stay} in {event.folder}: {why}; start Peer {label(event.peer)} again with --keep")
 
 
 _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {
     ring.PingsSent: lambda e: _ping(f"Ping requests sent to {_joined_ids(e.peers)}"),
-    ring.PingReceived: lambda e: _ping(f"Ping request message received from Peer {e.peer}"),
-    ring.PingAnswered: lambda e: _ping(f"Ping response received from Peer {e.peer}"),
-    ring.Waiting: lambda e: _hint(f"waiting for Peer {e.peer.id} at {address(e.peer.host, e.peer.port)}"),
+    ring.PingReceived: lambda e: _ping(f"Ping request message received from Peer {label(e.peer)}"),
+    ring.PingAnswered: lambda e: _ping(f"Ping response received from Peer {label(e.peer)}"),
+    ring.Waiting: lambda e: _hint(f"waiting for Peer {label(e.peer.id)} at {address(e.peer.host, e.peer.port)}"),
     ring.IdTaken: lambda e: (
         Line(
-            f"Peer {e.holder.id} is in the ring already, at {address(e.holder.host, e.holder.port)}; "
+            f"Peer {label(e.holder.id)} is in the ring already, at {address(e.holder.host, e.holder.port)}; "
             "quit here and choose another id",
             ERROR,
         ),
     ),
     ring.Forwarded: _forwarded,
-    ring.JoinReceived: lambda e: _say(f"Peer {e.newcomer} Join request received"),
+    ring.JoinReceived: lambda e: _say(f"Peer {label(e.newcomer)} Join request received"),
     ring.SuccessorsChanged: lambda e: _say(
-        f"My new first successor is Peer {e.first}", f"My new second successor is Peer {e.second}"
+        f"My new first successor is Peer {label(e.first)}", f"My new second successor is Peer {label(e.second)}"
     ),
     ring.SuccessorChangeReceived: lambda e: _say("Successor Change request received"),
     ring.JoinAccepted: lambda e: _say(
         "Join request has been accepted",
-        f"My first successor is Peer {e.first}",
-        f"My second successor is Peer {e.second}",
+        f"My first successor is Peer {label(e.first)}",
+        f"My second successor is Peer {label(e.second)}",
     ),
-    ring.DepartureReceived: lambda e: _say(f"Peer {e.peer} will depart from the network"),
-    ring.PeerDied: lambda e: _say(f"Peer {e.peer} is no longer alive"),
+    ring.DepartureReceived: lambda e: _say(f"Peer {label(e.peer)} will depart from the network"),
+    ring.PeerDied: lambda e: _say(f"Peer {label(e.peer)} is no longer alive"),
     store.StoreAccepted: lambda e: _say(f"Store {e.name} request accepted"),
     store.StorePlaced: lambda e: route(e.path),
-    store.Stored: lambda e: _hint(f"{e.name} is stored durably at Peer {e.peer} ({size_text(e.size)})"),
+    store.Stored: lambda e: _hint(f"{e.name} is stored durably at Peer {label(e.peer)} ({size_text(e.size)})"),
     store.PlaceholderMade: lambda e: _hint(f"there is no file {e.name}.pdf here: an empty placeholder is stored"),
     store.StoreFailed: lambda e: (Line(f"Store {e.name} failed: {e.why}", ERROR),),
     store.FileHere: lambda e: _say(f"File {e.name} is stored here"),
-    store.Sending: lambda e: _say(f"Sending file {e.name} to Peer {e.peer}"),
+    store.Sending: lambda e: _say(f"Sending file {e.name} to Peer {label(e.peer)}"),
     store.Sent: lambda e: _say("The file has been sent"),
-    store.Awaited: lambda e: _hint(f"Peer {e.peer} is looking for {e.name}, which takes a while"),
-    store.FileFound: lambda e: (*_say(f"Peer {e.peer} had File {e.name}"), *route(e.path)),
-    store.Receiving: lambda e: _say(f"Receiving File {e.name} from Peer {e.peer}"),
+    store.Awaited: lambda e: _hint(f"Peer {label(e.peer)} is looking for {e.name}, which takes a while"),
+    store.FileFound: lambda e: (*_say(f"Peer {label(e.peer)} had File {e.name}"), *route(e.path)),
+    store.Receiving: lambda e: _say(f"Receiving File {e.name} from Peer {label(e.peer)}"),
     store.Received: lambda e: _say(f"File {e.name} received"),
     store.NotStored: lambda e: _say(f"File {e.name} is not stored in the network"),
     store.RequestFailed: lambda e: (Line(f"Request {e.name} failed: {e.why}", ERROR),),
-    store.TookOver: lambda e: _hint(f"took over {e.name} from Peer {e.peer}"),
+    store.TookOver: lambda e: _hint(f"took over {e.name} from Peer {label(e.peer)}"),
     store.LeftBehind: _left_behind,
-    store.HandedOver: lambda e: _hint(f"handed {e.name} over to Peer {e.peer}"),
+    store.HandedOver: lambda e: _hint(f"handed {e.name} over to Peer {label(e.peer)}"),
 }
 
 

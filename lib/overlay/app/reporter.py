@@ -9,6 +9,7 @@ import msgspec
 
 from overlay.app import jsonlines
 from overlay.app.narrator import size_text
+from overlay.ids import label
 
 if TYPE_CHECKING:
     from overlay.peer import PeerView
@@ -54,14 +55,14 @@ def row_of_member(member: Any) -> Row:
 
 
 def width_of(rows: Iterable[Row]) -> int:
-    """Columns of an id: two, and three once one of 100 or more is there."""
-    return 3 if any(id is not None and id > 99 for row in rows for id in (row.id, *row.others)) else 2
+    """Columns of an id: two, and three once one of 100 or more is there; as many as it takes outside the classroom."""
+    return max([2, *(len(label(id)) for row in rows for id in (row.id, *row.others) if id is not None)])
 
 
 def row_text(row: Row, width: int) -> str:
     """`Peer  2 - 15 > 19 > [ 2] >  4 >  5`."""
-    cell = [f"{'?' if id is None else id:>{width}}" for id in row.others]
-    return f"Peer {row.id:>{width}} - {cell[0]} > {cell[1]} > [{row.id:>{width}}] > {cell[2]} > {cell[3]}"
+    me, *cell = [f"{'?' if id is None else label(id):>{width}}" for id in (row.id, *row.others)]
+    return f"Peer {me} - {cell[0]} > {cell[1]} > [{me}] > {cell[2]} > {cell[3]}"
 
 
 def unmonitored(rows: Sequence[Row]) -> list[int]:
@@ -74,14 +75,16 @@ def block(rows: Sequence[Row]) -> list[str]:
     rows = sorted(rows, key=lambda row: row.id)
     width = width_of(rows)
     strangers = unmonitored(rows)
-    tail = ["", f"Unmonitored Peers ({len(strangers)}): {', '.join(map(str, strangers))}"] if strangers else []
-    return [RULE, *(row_text(row, width) for row in rows), *tail, RULE]
+    tail = ["", f"Unmonitored Peers ({len(strangers)}): {', '.join(map(label, strangers))}"] if strangers else []
+    lines = [row_text(row, width) for row in rows]
+    rule = RULE if width < 4 else "=" * len(lines[0])
+    return [rule, *lines, *tail, rule]
 
 
 def around(row: Row) -> str:
     """The ring from here: `19 > 2 > [4] > 5 > 8`."""
-    names = ["?" if id is None else str(id) for id in row.others]
-    return f"{names[0]} > {names[1]} > [{row.id}] > {names[2]} > {names[3]}"
+    names = ["?" if id is None else label(id) for id in row.others]
+    return f"{names[0]} > {names[1]} > [{label(row.id)}] > {names[2]} > {names[3]}"
 
 
 def ring_object(ring: Iterable[Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.ids import label
 from overlay.kbr import Answered, Pass, Route
 from overlay.ring.chord import Chord
 from overlay.ring.events import JoinAccepted, JoinReceived, JoinRefused
@@ -25,11 +26,14 @@ from overlay.ring.messages import (
     Admitted,
     Ask,
     Before,
+    Describe,
+    Description,
     FindBefore,
     Join,
     JoinRequest,
     Meet,
     Neighbors,
+    Shape,
     SuccessorChange,
 )
 from overlay.ring.routing import RingRouter
@@ -48,7 +52,7 @@ class Admission(Protocol):
 
     __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "router")
     service = "join"
-    answers = (Admitted,)
+    answers = (Admitted, Description)
     name = "ring"
     messages: tuple[type[Message], ...] = (Join, Admitted, Meet, FindBefore, Before)
 
@@ -81,9 +85,10 @@ class Admission(Protocol):
 
         def met(known: Contact) -> None:
             if known.id == self.ctx.me.id:
-                self._refused(f"Peer {known.id} at {host}:{port} is in the ring already")
+                self._refused(f"Peer {label(known.id)} at {host}:{port} is in the ring already")
                 return
-            self.ctx.call(known, JoinRequest(self.ctx.me, self._ticket), decided, failed, timeout_s=ASK_S)
+            request = JoinRequest(self.ctx.me, self._ticket, self.shape)
+            self.ctx.call(known, request, decided, failed, timeout_s=ASK_S)
 
         def decided(_: object) -> None:
             """Admit has come, or will in a moment; if it was lost we ask again."""
@@ -157,10 +162,23 @@ class Admission(Protocol):
 
     # The peer that is known, and the one that lets in -----------------------------------------------------------
 
+    @property
+    def shape(self) -> Shape:
+        """What kind of ring this peer can be in."""
+        config = self.chord.config
+        return Shape(config.bits, config.successors, self.router.hops.fingers is not None)
+
+    @on(Describe)
+    def on_describe(self, sender: Contact, question: Describe) -> Message:
+        return Description(self.shape, self.chord.member and not self.chord.leaving)
+
     @on(JoinRequest)
     def on_join_request(self, sender: Contact, request: JoinRequest) -> Message | Pending[Message]:
         if not self.chord.member or self.chord.leaving:
             return Refused(AGAIN + "the peer that was asked is not in the ring")
+        misfit = unlike(self.shape, request.shape)
+        if misfit:
+            return Refused(misfit)
         if sender != request.newcomer or request.newcomer.id >> self.chord.config.bits:
             return Refused(f"a peer of this ring has an id of {self.chord.config.bits} bits and asks for itself")
         word: Pending[Message] = Pending()
@@ -279,7 +297,18 @@ AGAIN = "not now: "
 
 
 def _taken(holder: Contact) -> str:
-    return f"Peer {holder.id} is in the ring already"
+    return f"Peer {label(holder.id)} is in the ring already"
+
+
+def unlike(ring: Shape, newcomer: Shape) -> str:
+    """Why a peer of one shape cannot join a ring of another; nothing if it can."""
+    if ring.bits != newcomer.bits:
+        return f"the ring has ids of {ring.bits} bits, the newcomer of {newcomer.bits}"
+    if ring.successors != newcomer.successors:
+        return f"the ring has lists of {ring.successors} successors, the newcomer of {newcomer.successors}"
+    if ring.fingers != newcomer.fingers:
+        return f"the ring has {'' if ring.fingers else 'no '}fingers, unlike the newcomer"
+    return ""
 
 
 def _pass_word(pending: Pending[Answered], word: Pending[Message]) -> None:

@@ -18,7 +18,7 @@ from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
-from overlay.ids import distance, owns
+from overlay.ids import distance, label, owns
 from overlay.ring.events import DepartureReceived, Event, IdTaken, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
 from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange
@@ -382,9 +382,9 @@ class Chord(Protocol):
             if picture.leaving:
                 done.resolve(self.picture())
             else:
-                done.fail(RemoteError(f"Peer {known.id} says it does not leave"))
+                done.fail(RemoteError(f"Peer {label(known.id)} says it does not leave"))
 
-        self.ask(known, confirmed, lambda: done.fail(RemoteError(f"Peer {known.id} did not answer")))
+        self.ask(known, confirmed, lambda: done.fail(RemoteError(f"Peer {label(known.id)} did not answer")))
         return done
 
     def _tell(self, event: Event) -> None:

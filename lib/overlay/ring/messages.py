@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from overlay.core.message import Command, Contact, Datagram
-from overlay.ids import Key
+from overlay.ids import CLASSROOM_BITS, Key
 
 MAX_LISTED = 8
 """Contacts on one side of a picture; the bound that keeps an answer within its question."""
@@ -62,12 +62,33 @@ class Ask(Command, frozen=True):
     """Show me your Neighbors. Whatever changes a pointer is asked back by this at the peer's own address."""
 
 
+class Shape(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """In what the peers of one ring have to agree. The defaults are the classroom's, and those of who does not say."""
+
+    bits: int = CLASSROOM_BITS
+    successors: int = 4
+    fingers: bool = False
+
+
+class Describe(Command, frozen=True):
+    """What kind of ring is this?"""
+
+
+class Description(Command, frozen=True):
+    """The answer to Describe."""
+
+    shape: Shape
+    member: bool
+    """Whether the answerer is in the ring, or only on its way into one."""
+
+
 class JoinRequest(Command, frozen=True):
     """A newcomer asks a peer that it knows to be let in. Answered when it is decided: Done, or refused with the reason."""
 
     newcomer: Contact
     ticket: int
     """Unpredictable; whoever lets the newcomer in shows it."""
+    shape: Shape = Shape()
 
 
 class Join(Command, frozen=True):

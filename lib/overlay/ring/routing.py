@@ -20,7 +20,7 @@ from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import Indefinite, OverlayError, RemoteError
-from overlay.ids import Key, between, owns
+from overlay.ids import Key, between, label, owns
 from overlay.kbr import Answered, Application, Pass, Route, Stop
 from overlay.ring.chord import Chord
 from overlay.ring.events import Forwarded
@@ -265,7 +265,7 @@ class RingRouter(Protocol):
             if len(hops) > 1:
                 self._pass_on(forward, hops[1:], self.config.repeats, failed)
             else:
-                failed(failure.detail or f"Peer {hop.id} {failure.reason.value}")
+                failed(failure.detail or f"Peer {label(hop.id)} {failure.reason.value}")
 
         self.ctx.call(hop, onward, taken, silent, timeout_s=patience if repeats > 1 else self.config.hop_s)
 

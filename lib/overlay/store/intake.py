@@ -12,6 +12,7 @@ from overlay.core.message import Contact, Done, Message
 from overlay.core.pending import Pending
 from overlay.core.storage import BlobRef, Entry, Write
 from overlay.errors import RemoteError
+from overlay.ids import label
 from overlay.store.messages import Coming, Version
 
 PATIENCE_S = 5.0
@@ -76,7 +77,7 @@ class Intake:
             if self.copies.get(name) is not copy:
                 return
             del self.copies[name]
-            why = self._why[name] = failure.detail or f"Peer {holder.id} {failure.reason.value}"
+            why = self._why[name] = failure.detail or f"Peer {label(holder.id)} {failure.reason.value}"
             forget_oldest(self._why, 64)
             for waiting in copy.waiting:
                 waiting.fail(RemoteError(why))

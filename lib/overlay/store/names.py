@@ -1,8 +1,9 @@
-"""The classroom's names of records, and their keys."""
+"""Names of records, and their keys."""
 
 from __future__ import annotations
 
 from overlay.errors import LocalError
+from overlay.ids import CLASSROOM_BITS, key_of
 
 
 def is_name(name: str) -> bool:
@@ -16,6 +17,6 @@ def check_name(name: str) -> None:
         raise LocalError(f"{name!r} is not the name of a record: it has four digits, as in 2067")
 
 
-def key_of_name(name: str) -> int:
-    """The assignment's hash."""
-    return int(name) % 256
+def key_of_name(name: str, bits: int = CLASSROOM_BITS) -> int:
+    """The assignment's hash in the classroom's ring; elsewhere that of the papers."""
+    return int(name) % 256 if bits == CLASSROOM_BITS else key_of(name.encode(), bits)

@@ -6,6 +6,7 @@ from overlay.core.context import Context, Failure, Reason
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, RemoteError
+from overlay.ids import label
 from overlay.kbr import Answered, Router
 from overlay.store.events import Stored, StorePlaced
 from overlay.store.messages import Coming, Declined, Durable, Move, Placed, Store
@@ -62,7 +63,7 @@ class Placing:
                 self.outcome.resolve(Stored(self._message.name, root.id, size))
 
         def failed(failure: Failure) -> None:
-            why = failure.detail or f"Peer {root.id} {failure.reason.value}"
+            why = failure.detail or f"Peer {label(root.id)} {failure.reason.value}"
             if failure.reason is Reason.REFUSED and isinstance(self._message, Store) and self._tries > 2:
                 self.outcome.fail(RemoteError(why))
             else:

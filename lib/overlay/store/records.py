@@ -16,7 +16,7 @@ from overlay.core.message import Contact, Done, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.core.storage import BlobRef, Write
-from overlay.ids import owns
+from overlay.ids import CLASSROOM_BITS, owns
 from overlay.kbr import Pass, Route, Router
 from overlay.store.events import (
     HandedOver,
@@ -74,6 +74,7 @@ class Records(Protocol):
 
     __slots__ = (
         "_alone_after",
+        "_bits",
         "_finder",
         "_intake",
         "_left",
@@ -89,8 +90,9 @@ class Records(Protocol):
     name = "records"
     messages: tuple[type[Message], ...] = (Store, Move, Placed, Declined, Request, Holding, Missing, Coming)
 
-    def __init__(self, router: Router):
+    def __init__(self, router: Router, bits: int = CLASSROOM_BITS):
         self.router = router
+        self._bits = bits
         router.register(self)
         self.records: dict[str, Record] = {}
         self._intake: Intake
@@ -106,7 +108,7 @@ class Records(Protocol):
     def start(self) -> None:
         self._intake = Intake(self.ctx, self._kept)
         self._finder = Finder(self.ctx, self.router, self.records, self._intake)
-        self._requests = Requests(self.ctx, self.router)
+        self._requests = Requests(self.ctx, self.router, self._bits)
         for key, entry in self.ctx.stored().items():
             name = key.removeprefix("record/")
             if entry.blob is not None and is_name(name):
@@ -151,7 +153,7 @@ class Records(Protocol):
                 outcome.fail(pending.error)
 
         def found(ref: BlobRef) -> None:
-            placing = Placing(self.ctx, self.router, key_of_name(name), Store(name, ref, self.ctx.me))
+            placing = Placing(self.ctx, self.router, key_of_name(name, self._bits), Store(name, ref, self.ctx.me))
             placing.outcome.when_done(stored)
             placing.begin()
 
@@ -248,7 +250,7 @@ class Records(Protocol):
         if self._left is not None:
             return True
         span = self.router.range()
-        return span is not None and not owns(span[0], key_of_name(name), span[1])
+        return span is not None and not owns(span[0], key_of_name(name, self._bits), span[1])
 
     def _move(self, name: str) -> None:
         record = self.records[name]
@@ -266,7 +268,7 @@ class Records(Protocol):
                 self._forget(name, pending.result().peer)
 
         message = Move(name, record.ref, self.ctx.me, version)
-        placing = Placing(self.ctx, self.router, key_of_name(name), message)
+        placing = Placing(self.ctx, self.router, key_of_name(name, self._bits), message)
         placing.outcome.when_done(moved)
         span = self.router.range()
         # A newcomer stands right behind us; around the ring it would be the last to be asked.

@@ -38,10 +38,11 @@ def follow(first: Pending[Received], second: Pending[Received]) -> None:
 class Requests:
     """Finds a record's holder, pulls the bytes from it, and puts them into the shared folder."""
 
-    __slots__ = ("_ctx", "_fetching", "_router", "_waiting")
+    __slots__ = ("_bits", "_ctx", "_fetching", "_router", "_waiting")
 
-    def __init__(self, ctx: Context, router: Router):
+    def __init__(self, ctx: Context, router: Router, bits: int):
         self._ctx = ctx
+        self._bits = bits
         self._router = router
         self._fetching: dict[str, Fetching] = {}
         self._waiting: dict[Pending[Received], str] = {}
@@ -80,7 +81,7 @@ class Requests:
                 self._ctx.notify(Awaited(name, root.id))
             self._take(name, answer, pending.result(), outcome, tries)
 
-        self._router.route("records", key_of_name(name), Request(name)).when_done(answered)
+        self._router.route("records", key_of_name(name, self._bits), Request(name)).when_done(answered)
 
     def _take(self, name: str, answer: Message, answered: Answered, outcome: Pending[Received], tries: int) -> None:
         """What the root has answered, to the routed question or to one of ours."""
