@@ -69,6 +69,11 @@ class AsyncioDriver(Driver):
     What blocks is on the pools of `workers`; everything else, `on_event` too, happens on the loop's thread.
     """
 
+    __slots__ = (
+        "_feeding", "_flushed", "_futures", "_loop", "_thread", "_tick_at", "_tick_handle", "_timer_at", "_timer_handle",
+        "_wire",
+    )  # fmt: skip
+
     def __init__(self, *args: Any, **keywords: Any):
         super().__init__(*args, **keywords)
         self._thread = 0

@@ -33,6 +33,7 @@ from overlay.live.gate import Gate
 from overlay.live.pull import Pulls
 from overlay.live.serving import Bodies
 from overlay.live.traffic import Traffic
+from overlay.live.waker import Latch
 from overlay.live.watching import Hellos, Watches
 from overlay.live.workers import DISK, Lane
 
@@ -58,6 +59,12 @@ def next_boot() -> int:
 class Driver:
     """A node with real time, sockets and a disk. Not started, it has a port and takes protocols by `node.add`."""
 
+    __slots__ = (
+        "_crashed", "_events", "_later", "_listener", "_lock", "_on_crash", "_on_event", "_other_udp", "_owner",
+        "_purge_at", "_telling", "_timer_count", "_timers", "_udp", "blobs", "bodies", "closed", "disk", "drops",
+        "hellos", "me", "node", "observers", "pulls", "source", "traffic", "watches",
+    )  # fmt: skip
+
     def __init__(
         self,
         me: Contact,
@@ -81,7 +88,7 @@ class Driver:
         self.bodies = Bodies(self)
         self.disk = Lane(DISK)
         self.traffic: Traffic | None = None
-        self.closed = threading.Event()
+        self.closed = Latch()
         """Nothing of this peer is left: no thread, no socket."""
         self._crashed = False
         self.source = bind or me.host

@@ -21,7 +21,7 @@ from overlay.errors import Indefinite
 from overlay.live.addresses import is_wildcard
 from overlay.live.driver import DATAGRAM_BYTES, FLUSH_S, Driver, log
 from overlay.live.traffic import Traffic
-from overlay.live.waker import Waker
+from overlay.live.waker import Bell, Latch, Waker
 from overlay.live.wire import Wire
 
 T = TypeVar("T")
@@ -69,14 +69,19 @@ class SelectorPoller:
 class ThreadDriver(Driver):
     """Open it, add protocols to `node`, start it; then `run`, `call` and `wait` from any thread, and `stop` or `kill`."""
 
+    __slots__ = (
+        "_alarm", "_clock_thread", "_command_thread", "_flush_until", "_halted", "_poller", "_threads", "_waiters", "_waker",
+    )  # fmt: skip
+
     def __init__(self, *args: Any, **keywords: Any):
         super().__init__(*args, **keywords)
-        self._clock = threading.Condition(self._lock)
+        self._alarm = Bell()
+        """Wakes the clock: an earlier timer was added, or the end has come."""
         self._threads: list[threading.Thread] = []
-        self._command_thread = 0
+        self._command_thread = self._clock_thread = 0
         self._flush_until = 0.0
         self._halted = False
-        self._waiters: dict[threading.Event, None] = {}
+        self._waiters: dict[Latch, None] = {}
 
     # Life ----------------------------------------------------------------------------------------------------
 
@@ -123,10 +128,10 @@ class ThreadDriver(Driver):
         self._halt()
 
     def _halt(self) -> None:
-        with self._clock:
+        with self._lock:
             self._halted = True
             self.node.running = False
-            self._clock.notify_all()
+        self._alarm.ring()
         if self._threads:
             self._waker.wake()
         deadline = time.monotonic() + JOIN_S
@@ -165,7 +170,7 @@ class ThreadDriver(Driver):
 
     def wait(self, pending: Pending[T], timeout_s: float) -> T:
         """Block until it is done; its value, or its error raised. Indefinite when it is not done by then."""
-        done = threading.Event()
+        done = Latch()
         self._waiters[done] = None
         try:
             self.call(pending.when_done, lambda _: done.set())
@@ -211,7 +216,7 @@ class ThreadDriver(Driver):
 
     def _ping_server_loop(self) -> None:
         assert self._udp is not None and self.traffic is not None
-        buffer = memoryview(bytearray(DATAGRAM_BYTES))
+        buffer = bytearray(DATAGRAM_BYTES)
         while not self._halted:
             try:
                 count = self._udp.recv_into(buffer)
@@ -219,22 +224,22 @@ class ThreadDriver(Driver):
                 # Some systems report here that an earlier datagram of ours reached nobody.
                 continue
             if count or not self._halted:
-                self.traffic.received_datagram(buffer[:count])
+                self.traffic.received_datagram(memoryview(buffer)[:count])
 
     def _clock_loop(self) -> None:
+        self._clock_thread = threading.get_ident()
         while not self._halted:
-            with self._clock:
-                while not self._halted and (left := self._next_timer() - time.monotonic()) > 0:
-                    self._clock.wait(min(left, threading.TIMEOUT_MAX))
-            if not self._halted:
+            with self._lock:
+                due = self._timers[0][0] if self._timers else float("inf")
+            if (left := due - time.monotonic()) > 0:
+                self._alarm.wait(left)
+            else:
                 self.run(self._fire)
 
-    def _next_timer(self) -> float:
-        return self._timers[0][0] if self._timers else float("inf")
-
     def _timer_added(self, when: float) -> None:
-        if self._timers[0][0] >= when:
-            self._clock.notify()
+        # The clock itself looks again after every handler.
+        if self._timers[0][0] >= when and self._owner != self._clock_thread:
+            self._alarm.ring()
 
     def _wake_wire(self) -> None:
         # The wire's own thread looks for work after every handler.

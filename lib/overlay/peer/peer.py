@@ -16,6 +16,7 @@ from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
+from overlay.live.waker import Latch
 from overlay.peer.address import who_has
 from overlay.peer.base import BASE_PORT, PeerBase
 from overlay.peer.outcome import Outcome
@@ -66,7 +67,7 @@ class Peer(PeerBase):
         """Taken once, by whoever ends the peer."""
         self._begun = False
         self._left: Outcome[None] | None = None
-        self.closed = threading.Event()
+        self.closed = Latch()
         """Nothing is left of this peer: no thread, no socket, no lock on a folder."""
         self.ready: Pending[None] = self._promise()
         """Resolved when the peer is a member of a ring, after `setup` when both successors were heard from."""
