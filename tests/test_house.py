@@ -12,7 +12,7 @@ LIB = Path(__file__).parent.parent / "lib"
 FILES = {path.relative_to(LIB).with_suffix("").as_posix().replace("/", "."): path for path in LIB.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 
-DISK = ("store.disk", "store.folder", "store.partial", "store.system")
+DISK = ("store.disk",)
 LAYERS = (
     ("ids", "errors"),
     ("core",),

@@ -135,7 +135,7 @@ def test_a_found_file_that_changed_is_no_longer_served(disk: FolderDisk, tmp_pat
 def test_an_unchanged_file_is_hashed_once(disk: FolderDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "files/2067.pdf").write_bytes(BODY)
     ref = disk.find("2067.pdf")
-    monkeypatch.setattr("overlay.store.disk.digest", lambda fd: pytest.fail("hashed again"))
+    monkeypatch.setattr("overlay.store.disk.disk.digest", lambda fd: pytest.fail("hashed again"))
     assert disk.find("2067.pdf") == ref
 
 

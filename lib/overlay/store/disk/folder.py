@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from overlay.errors import LocalError
-from overlay.store.system import open_plain, read_at, sync_folder, write_at
+from overlay.store.disk.system import open_plain, read_at, sync_folder, write_at
 
 CHUNK_BYTES = 1 << 20
 """What is read and hashed at a time: memory stays the same for any size of file."""

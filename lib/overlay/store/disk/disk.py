@@ -23,9 +23,9 @@ import msgspec
 
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
 from overlay.errors import LocalError, NotThere
-from overlay.store.folder import Folder, as_local_error, check_name, digest, open_file
-from overlay.store.partial import DiskPartial, HeldPartial
-from overlay.store.system import lock_file
+from overlay.store.disk.folder import Folder, as_local_error, check_name, digest, open_file
+from overlay.store.disk.partial import DiskPartial, HeldPartial
+from overlay.store.disk.system import lock_file
 
 RECORD = "record/"
 """An entry `record/2067` is shown as `2067.pdf` in the peer's own folder."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError, RemoteError
-from overlay.store.folder import as_local_error, create_file, write_all
-from overlay.store.system import open_plain, reserve
+from overlay.store.disk.folder import as_local_error, create_file, write_all
+from overlay.store.disk.system import open_plain, reserve
 
 
 class DiskPartial:
