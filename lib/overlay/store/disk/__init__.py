@@ -1,0 +1,5 @@
+"""A peer's disk: files and an index, on which everything below blocks."""
+
+from overlay.store.disk.disk import EMPTY, FolderDisk
+
+__all__ = ["EMPTY", "FolderDisk"]
