@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from overlay.errors import LocalError, OverlayError
-from overlay.ids import Key
+from overlay.ids import Key, label
 from overlay.live.addresses import PortTaken, family_of, is_wildcard
 from overlay.peer.visitor import Visitor
 
@@ -61,11 +61,12 @@ class AddressPlan:
         return Key(int(peer)), self.host, self.port_of(int(peer))
 
 
-def who_has(taken: PortTaken, host: str) -> LocalError:
+def who_has(taken: PortTaken, host: str, plan: AddressPlan) -> LocalError:
     """The line for a port that is taken: the peer's name if a peer has it."""
     if is_wildcard(host):
         host = "::1" if ":" in host else "127.0.0.1"
     with contextlib.suppress(OverlayError):
         found = Visitor(ASK_S).hello(host, taken.port)
-        return LocalError(f"Peer {found.id} is already running at {show_address(host, taken.port)}")
-    return LocalError(f"port {taken.port} ({taken.transport}) is in use by another program; choose --base-port")
+        return LocalError(f"Peer {label(found.id)} is already running at {show_address(host, taken.port)}")
+    option = "--base-port" if plan.base_port else "--port"
+    return LocalError(f"port {taken.port} ({taken.transport}) is in use by another program; choose {option}")

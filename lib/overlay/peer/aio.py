@@ -1,4 +1,4 @@
-"""A peer of the classroom's ring on an asyncio loop, to program with."""
+"""A peer of a ring on an asyncio loop, to program with."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.ids import label
 from overlay.live.addresses import PortTaken
 from overlay.live.aio import AsyncioDriver
 from overlay.peer.address import who_has
@@ -65,6 +66,16 @@ class AsyncPeer(PeerBase):
         await self._begin()
         await self._do(self._parts.join, place, timeout_s)
 
+    async def create(self) -> bool:
+        """Start, and begin a ring outside the classroom, or come back into the one that is remembered; see `Peer.create`."""
+        await self._begin()
+        return await self._do(self._parts.come_back, True)
+
+    async def come_back(self) -> bool:
+        """Start, and find the ring again that is remembered; see `Peer.come_back`."""
+        await self._begin()
+        return await self._do(self._parts.come_back, False)
+
     async def ready(self) -> None:
         """Until the peer is a member of a ring, after `setup` until both successors were heard from."""
         await self._driver.future(self._parts.ready)
@@ -116,7 +127,7 @@ class AsyncPeer(PeerBase):
 
     async def _begin(self) -> None:
         if self._begun:
-            raise LocalError(f"Peer {self.id} was started already")
+            raise LocalError(f"Peer {label(self.id)} was started already")
         self._begun = True
         try:
             await asyncio.to_thread(self._open)
@@ -124,12 +135,14 @@ class AsyncPeer(PeerBase):
         except BaseException as error:
             self.kill()
             if isinstance(error, PortTaken):
-                raise await asyncio.to_thread(who_has, error, self._driver.source) from None
+                raise await asyncio.to_thread(who_has, error, self._driver.source, self._plan) from None
             raise
 
     async def _do(self, verb: Callable[..., Pending[T]], *args: Any) -> T:
         if not self._driver.node.running:
-            raise LocalError(f"Peer {self.id} {'has ended' if self._begun else 'was not started: setup or join first'}")
+            raise LocalError(
+                f"Peer {label(self.id)} {'has ended' if self._begun else 'was not started: setup or join first'}"
+            )
         return await self._driver.future(self._driver.call(verb, *args))
 
     def _tell(self, event: msgspec.Struct) -> None:

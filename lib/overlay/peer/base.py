@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from overlay.core.message import Contact
 from overlay.errors import LocalError, RemoteError
-from overlay.ids import Key
+from overlay.ids import Key, label
+from overlay.live.addresses import PortTaken
 from overlay.live.driver import Driver
 from overlay.peer.address import AddressPlan
 from overlay.peer.parts import PeerParts, Place
+from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import PeerView
 from overlay.store.disk import FolderDisk
 
@@ -18,7 +22,10 @@ MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
 
 
 class PeerBase:
-    """A subclass gives it a driver, and verbs that fit the driver's world."""
+    """A subclass gives it a driver, and verbs that fit the driver's world.
+
+    Outside the classroom (see `preset`) it listens on `port`; else on `last_port`, if that is free, or any.
+    """
 
     _driver: Driver
 
@@ -29,21 +36,30 @@ class PeerBase:
         ping_interval_s: float = 3.0,
         host: str = "127.0.0.1",
         base_port: int = BASE_PORT,
+        port: int = 0,
+        last_port: int = 0,
+        preset: Preset = CLASSROOM,
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
     ):
         if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
             raise LocalError(f"the ping interval is from 0.1 to 3600 seconds, not {ping_interval_s}")
+        if preset is not CLASSROOM:
+            # Outside the classroom no port can be told from an id.
+            base_port = 0
+            if id >> preset.ring.bits:
+                raise LocalError(f"an id of this ring has {preset.ring.bits} bits, unlike {id}")
         self._plan = AddressPlan(host, base_port)
-        self._me = Contact(Key(id), host, self._plan.port_of(id))
-        name = f"peer-{id}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
+        self._only_port = port or not last_port
+        self._me = Contact(Key(id), host, self._plan.port_of(id) or port or last_port)
+        name = f"peer-{label(id)}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
         self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
-        self._parts = PeerParts(ping_interval_s)
+        self._parts = PeerParts(ping_interval_s, preset)
 
     @property
     def id(self) -> int:
-        """0 to 255."""
+        """0 to 255 in the classroom's ring."""
         return int(self._driver.me.id)
 
     @property
@@ -78,11 +94,17 @@ class PeerBase:
         """Before a peer that has left stops: tell what it leaves behind; RemoteError where others could have taken it."""
         left = self._driver.call(self._parts.records.left_behind, str(self._disk.path))
         if left is not None and left.why:
-            raise RemoteError(f"Peer {self.id} left with {len(left.names)} of its records, which nobody took")
+            raise RemoteError(f"Peer {label(self.id)} left with {len(left.names)} of its records, which nobody took")
 
     def _open(self) -> None:
         """Take the ports and then the folders, which may be emptied by that. Blocks."""
-        self._driver.open()
+        try:
+            self._driver.open()
+        except PortTaken:
+            if self._only_port:
+                raise
+            self._driver.me = msgspec.structs.replace(self._driver.me, port=0)
+            self._driver.open()
         self._disk.open()
         for protocol in self._parts.protocols():
             self._driver.node.add(protocol)

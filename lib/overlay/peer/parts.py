@@ -1,4 +1,4 @@
-"""The classroom's peer put together, without a driver: its protocols, and the steps that concern several of them."""
+"""A peer put together, without a driver: its protocols, and the steps that concern several of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol
 from overlay.errors import LocalError
-from overlay.ids import Key
+from overlay.ids import Key, label
 from overlay.peer.address import show_address
+from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import Neighbors, PeerView, picture_of
 from overlay.peer.walk import Walk
+from overlay.ring.contacts import Contacts
 from overlay.ring.parts import RingParts
 from overlay.store.records import GIVE_UP_S, Records
 
@@ -29,16 +31,18 @@ Place = tuple[Key | None, str, int]
 class PeerParts:
     """Everything here runs inside the node."""
 
-    def __init__(self, interval_s: float):
-        self.ring = RingParts(interval_s)
-        self.records = Records(self.ring.router)
+    def __init__(self, interval_s: float, preset: Preset = CLASSROOM):
+        self.ring = RingParts(interval_s, preset.ring, fingers=preset.fingers)
+        self.records = Records(self.ring.router, preset.ring.bits)
+        self.contacts = None if preset.fingers is None else Contacts(self.ring.admission)
         self.ready: Pending[None] = Pending()
         self._unmet: list[str] = []
         self.ring.chord.on_change.append(self._look)
 
     def protocols(self) -> tuple[Protocol, ...]:
         """In the order in which they are added to a node."""
-        return *self.ring.protocols(), self.records
+        contacts = () if self.contacts is None else (self.contacts,)
+        return *self.ring.protocols(), *contacts, self.records
 
     def _look(self) -> None:
         chord = self.ring.chord
@@ -85,6 +89,14 @@ class PeerParts:
         """Ask a peer of a ring to be let in."""
         return self.ring.admission.join(place[1], place[2], timeout_s)
 
+    def come_back(self, begins: bool) -> Pending[bool]:
+        """Find the ring that is remembered; with `begins`, or begin one."""
+        if self.contacts is None:
+            raise LocalError("a peer of the classroom's ring remembers nobody: setup or join")
+        if not begins and not self.contacts.remembered:
+            raise LocalError("no ring is remembered here; join one at an address, or create one")
+        return self.contacts.come_back(begins=begins)
+
     # Looking -------------------------------------------------------------------------------------------------
 
     def view(self) -> PeerView:
@@ -95,7 +107,7 @@ class PeerParts:
         """All peers of the ring, in order of their ids."""
         chord = self.ring.chord
         if not chord.member:
-            raise LocalError(f"Peer {chord.ctx.me.id} is in no ring yet")
+            raise LocalError(f"Peer {label(chord.ctx.me.id)} is in no ring yet")
         return Walk(chord.ctx, chord.picture(), timeout_s).outcome
 
     # Going ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A peer of the classroom's ring on three threads, to program with."""
+"""A peer of a ring on three threads, to program with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import msgspec
 from overlay.core.pending import Pending
 from overlay.core.trace import Observer
 from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.ids import label
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
 from overlay.live.waker import Latch
 from overlay.peer.address import who_has
 from overlay.peer.base import BASE_PORT, PeerBase
 from overlay.peer.outcome import Outcome
+from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
 from overlay.store.records import GIVE_UP_S
@@ -46,6 +48,9 @@ class Peer(PeerBase):
         host: str = "127.0.0.1",
         bind: str | None = None,
         base_port: int = BASE_PORT,
+        port: int = 0,
+        last_port: int = 0,
+        preset: Preset = CLASSROOM,
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
@@ -54,7 +59,16 @@ class Peer(PeerBase):
         on_crash: Callable[[Peer, str], None] | None = None,
     ):
         super().__init__(
-            id, ping_interval_s=ping_interval_s, host=host, base_port=base_port, files=files, data=data, keep=keep
+            id,
+            ping_interval_s=ping_interval_s,
+            host=host,
+            base_port=base_port,
+            port=port,
+            last_port=last_port,
+            preset=preset,
+            files=files,
+            data=data,
+            keep=keep,
         )
         self._on_event = on_event
         self._on_crash = on_crash
@@ -92,6 +106,16 @@ class Peer(PeerBase):
         self._begin()
         return self._ask(self._parts.join, place, timeout_s)
 
+    def create(self) -> Pending[bool]:
+        """Start, and begin a ring outside the classroom; or come back into the one that the folder remembers: then True."""
+        self._begin()
+        return self._ask(self._parts.come_back, True)
+
+    def come_back(self) -> Pending[bool]:
+        """Start, and find the ring again that the folder remembers, however long that takes; False if we began it anew."""
+        self._begin()
+        return self._ask(self._parts.come_back, False)
+
     def wait_ready(self, timeout_s: float) -> bool:
         """Whether the peer is ready within this time."""
         ready = threading.Event()
@@ -101,7 +125,7 @@ class Peer(PeerBase):
     def _begin(self) -> None:
         with self._guard:
             if self._begun:
-                raise LocalError(f"Peer {self.id} was started already")
+                raise LocalError(f"Peer {label(self.id)} was started already")
             self._begun = True
         try:
             self._open()
@@ -110,7 +134,7 @@ class Peer(PeerBase):
         except BaseException as error:
             self.kill()
             if isinstance(error, PortTaken):
-                raise who_has(error, self._driver.source) from None
+                raise who_has(error, self._driver.source, self._plan) from None
             raise
 
     # Doing ---------------------------------------------------------------------------------------------------
@@ -187,7 +211,7 @@ class Peer(PeerBase):
             outcomes, self._promises = list(self._promises), {}
         self.closed.set()
         for outcome in outcomes:
-            outcome.fail(Indefinite(f"Peer {self.id} has ended"))
+            outcome.fail(Indefinite(f"Peer {label(self.id)} has ended"))
 
     def __enter__(self) -> Peer:
         return self
@@ -214,12 +238,14 @@ class Peer(PeerBase):
             self._promises[outcome] = None
         outcome.when_done(lambda _: self._promises.pop(outcome, None))
         if self.closed.is_set():
-            outcome.fail(Indefinite(f"Peer {self.id} has ended"))
+            outcome.fail(Indefinite(f"Peer {label(self.id)} has ended"))
         return outcome
 
     def _ask(self, verb: Callable[..., Pending[T]], *args: Any) -> Outcome[T]:
         if not self._driver.node.running:
-            raise LocalError(f"Peer {self.id} {'has ended' if self._begun else 'was not started: setup or join first'}")
+            raise LocalError(
+                f"Peer {label(self.id)} {'has ended' if self._begun else 'was not started: setup or join first'}"
+            )
         outcome: Outcome[T] = self._promise()
         try:
             self._driver.call(lambda: self._bridge(verb(*args), outcome))

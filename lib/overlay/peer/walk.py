@@ -11,7 +11,7 @@ from overlay.errors import Indefinite
 from overlay.peer.views import Neighbors
 from overlay.ring import messages
 
-MAX_PEERS = 256
+MAX_PEERS = 1024
 ASK_S = 2.4
 
 

@@ -1,0 +1,53 @@
+"""The kinds of ring that a peer can live in: the classroom's, and Chord's for everywhere else."""
+
+from __future__ import annotations
+
+import msgspec
+
+from overlay.errors import LocalError
+from overlay.ids import CHORD_BITS, CLASSROOM_BITS, WIDTHS
+from overlay.ring.fingers import FingerConfig
+from overlay.ring.messages import MAX_LISTED, Shape
+from overlay.ring.neighborhood import RingConfig
+
+SUCCESSORS = 8
+"""Of a list outside the classroom: with half of the peers dead at once, a list of 8 is lost once in 256 times."""
+
+
+class Preset(msgspec.Struct, frozen=True):
+    """What a peer's protocols are made with; the defaults are the classroom's."""
+
+    ring: RingConfig = RingConfig()
+    fingers: FingerConfig | None = None
+    """None: no fingers, and nothing is remembered over restarts either."""
+
+
+CLASSROOM = Preset()
+
+
+def check_bits(bits: int) -> int:
+    """A width of ids that people can be shown alike; LocalError for another."""
+    if not (CLASSROOM_BITS <= bits <= 32 or bits in WIDTHS):
+        raise LocalError(f"ids have 8 to 32, 64, 128 or 160 bits, not {bits}")
+    return bits
+
+
+def check_successors(count: int) -> int:
+    """LocalError for a list that is too short to be shown, or too long for a datagram."""
+    if not 2 <= count <= MAX_LISTED:
+        raise LocalError(
+            f"a list has 2 to {MAX_LISTED} successors, for more do not fit into a ping's answer; not {count}"
+        )
+    return count
+
+
+def chord(bits: int = CHORD_BITS, successors: int = SUCCESSORS) -> Preset:
+    """A ring with fingers."""
+    return Preset(RingConfig(bits=check_bits(bits), successors=check_successors(successors)), FingerConfig())
+
+
+def of_shape(shape: Shape) -> Preset:
+    """What fits into a ring that was asked for its shape; LocalError where that is a classroom's, or none of ours."""
+    if not shape.fingers:
+        raise LocalError("it is a classroom's ring; join it by: peer.py join PEER KNOWN_PEER PING_INTERVAL")
+    return chord(shape.bits, shape.successors)

@@ -1,0 +1,125 @@
+"""Peers that remember each other: the ring is found again, whoever of it was away, and two that began apart become one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from overlay.core.message import Contact
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol
+from overlay.errors import RemoteError
+from overlay.ids import Key
+from overlay.peer.parts import PeerParts
+from overlay.peer.preset import chord
+from overlay.ring.contacts import MAX_REMEMBERED, SAVE_S
+from overlay.sim import Faults, Simulation
+
+PRESET = chord(160, 4)
+
+
+class Lasting:
+    """A simulated ring of peers with disks."""
+
+    def __init__(self, seed: int, size: int, network: Faults | None = None):
+        self.sim = Simulation(seed, network)
+        self.rng = random.Random(seed)
+        self.parts: dict[Contact, PeerParts] = {}
+        """By the first incarnation."""
+        self.places: list[Contact] = []
+        for index in range(size):
+            me = Contact(Key(self.rng.getrandbits(160)), f"10.0.0.{index + 1}", 5000, 1)
+            self.sim.start(self.sim.add(me, *self._make(me)))
+            self.places.append(me)
+            joining = self.of(me).come_back(True) if not index else self.of(me).join((None, "10.0.0.1", 5000), 10)
+            self.sim.run_until(joining, 60)
+
+    def _make(self, contact: Contact) -> tuple[Protocol, ...]:
+        parts = PeerParts(1.0, PRESET)
+        self.parts[contact] = parts
+        return parts.protocols()
+
+    def of(self, place: Contact) -> PeerParts:
+        """The protocols of the latest incarnation."""
+        return max((me.boot, parts) for me, parts in self.parts.items() if me.address == place.address)[1]
+
+    def restart(self, place: Contact, *, begins: bool = False) -> Pending[bool]:
+        self.sim.restart(place, self._make)
+        return self.of(place).come_back(begins)
+
+    def is_whole(self) -> bool:
+        """Whether every peer's first successor and predecessor are those of one ring of all."""
+        line = sorted(self.places, key=lambda place: place.id)
+        for index, place in enumerate(line):
+            ring = self.of(place).ring.chord
+            before, after = line[index - 1], line[(index + 1) % len(line)]
+            if not ring.member or ring.before is None or ring.before.id != before.id or ring.first.id != after.id:
+                return False
+        return True
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_the_first_peer_comes_back_into_its_ring_by_whom_it_remembers(begins: bool) -> None:
+    ring = Lasting(1, 6)
+    ring.sim.run_for(10)
+    first = ring.places[0]
+    ring.sim.crash(first)
+    ring.sim.run_for(20)
+    assert not ring.is_whole()
+    pending = ring.restart(first, begins=begins)
+    assert ring.sim.run_until(pending, 30) is True
+    ring.sim.run_until(ring.is_whole, 30)
+
+
+def test_all_are_started_again_at_once_and_the_least_begins() -> None:
+    ring = Lasting(2, 6)
+    ring.sim.run_for(10)
+    for place in ring.places:
+        ring.sim.crash(place)
+    outcomes = [ring.restart(place) for place in ring.places]
+    came_back = [ring.sim.run_until(outcome, 60) for outcome in outcomes]
+    least = min(range(6), key=lambda index: ring.places[index].id)
+    assert came_back == [index != least for index in range(6)]
+    ring.sim.run_until(ring.is_whole, 30)
+
+
+def test_two_rings_that_were_begun_apart_become_one() -> None:
+    network = Faults()
+    ring = Lasting(3, 6, network)
+    ring.sim.run_for(10)
+    for place in ring.places:
+        ring.sim.crash(place)
+    halves = ring.places[:3], ring.places[3:]
+    network.partition(*halves)
+    for place in ring.places:
+        ring.restart(place)
+    ring.sim.run_for(60)
+    assert [sum(ring.of(place).ring.chord.member for place in half) for half in halves] == [3, 3]
+    network.heal()
+    ring.sim.run_until(ring.is_whole, 120)
+
+
+def test_a_copy_of_a_peer_that_lives_is_refused() -> None:
+    ring = Lasting(4, 3)
+    ring.sim.run_for(10)
+    twin = Contact(ring.places[1].id, "10.0.0.9", 5000, 9)
+    parts = PeerParts(1.0, PRESET)
+    ring.sim.start(ring.sim.add(twin, *parts.protocols(), disk=ring.sim.disk(ring.places[1])))
+    with pytest.raises(RemoteError, match="is in the ring already"):
+        ring.sim.run_until(parts.come_back(False), 60)
+
+
+def test_what_is_remembered_is_bounded_and_outlives_a_ring_of_one() -> None:
+    ring = Lasting(5, 40)
+    ring.sim.run_for(30)
+    contacts = [ring.of(place).contacts for place in ring.places]
+    assert all(one is not None and 6 <= len(one.remembered) <= MAX_REMEMBERED for one in contacts)
+    survivor = ring.places[7]
+    for place in ring.places:
+        if place is not survivor:
+            ring.sim.crash(place)
+    ring.sim.run_for(60 + SAVE_S)
+    last = ring.of(survivor)
+    assert last.ring.chord.first == survivor
+    assert last.contacts is not None and last.contacts.remembered
