@@ -16,6 +16,7 @@ from overlay.core.pending import Pending
 from overlay.errors import Indefinite
 from overlay.live.driver import DATAGRAM_BYTES, FLUSH_S, Driver
 from overlay.live.traffic import Traffic
+from overlay.live.waker import Ready
 from overlay.live.wire import Wire
 
 T = TypeVar("T")
@@ -41,11 +42,11 @@ class LoopPoller:
         self._guarded = guarded
         self._writing: set[int] = set()
 
-    def watch(self, sock: socket.socket, ready: Callable[[], None], write: Callable[[], None] | None) -> None:
+    def watch(self, sock: socket.socket, owner: Ready, *, write: bool) -> None:
         """See `Poller`."""
-        self._loop.add_reader(sock.fileno(), self._guarded, ready)
-        if write is not None:
-            self._loop.add_writer(sock.fileno(), self._guarded, write)
+        self._loop.add_reader(sock.fileno(), self._guarded, owner.readable)
+        if write:
+            self._loop.add_writer(sock.fileno(), self._guarded, owner.writable)
             self._writing.add(sock.fileno())
         else:
             self._stop_writing(sock)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 from overlay.live.frames import FrameReader
+from overlay.live.waker import Ready
+
+if TYPE_CHECKING:
+    from overlay.live.wire import Wire
 
 CONNECT_S = 3.0
 FRAME_S = 10.0
@@ -25,7 +30,7 @@ READ_BYTES = 1 << 14
 Address = tuple[str, int]
 
 
-class Connection:
+class Connection(Ready):
     """A connection of the wire; only the wire's thread touches it, but for `owed`."""
 
     __slots__ = (
@@ -45,9 +50,11 @@ class Connection:
         "sock",
         "used",
         "wants_write",
+        "wire",
     )
 
-    def __init__(self, sock: socket.socket, address: Address, now: float, *, outgoing: bool):
+    def __init__(self, wire: Wire, sock: socket.socket, address: Address, now: float, *, outgoing: bool):
+        self.wire = wire
         self.sock = sock
         self.address = address
         self.outgoing = outgoing
@@ -65,6 +72,14 @@ class Connection:
         """Calls that came in here and are not answered yet."""
         self.since = self.used = self.moved = now
         self.frame_since: float | None = None
+
+    def readable(self) -> None:
+        """See `Ready`."""
+        self.wire.read(self)
+
+    def writable(self) -> None:
+        """See `Ready`."""
+        self.wire.write(self)
 
     def deadline(self) -> tuple[float, str]:
         """When it is to be closed unless something happens before, and why."""

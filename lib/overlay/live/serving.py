@@ -112,7 +112,7 @@ class Sender:
                 count = len(selector.get_map()) - 1
                 for key, _ in selector.select(STALL_S if count else IDLE_S):
                     if key.data is None:
-                        waker.clear()
+                        waker.readable()
                     elif not key.data.send(buffer):
                         self._end(selector, key.data)
                 with self._lock:

@@ -21,7 +21,7 @@ from overlay.errors import Indefinite
 from overlay.live.addresses import is_wildcard
 from overlay.live.driver import DATAGRAM_BYTES, FLUSH_S, Driver, log
 from overlay.live.traffic import Traffic
-from overlay.live.waker import Bell, Latch, Waker
+from overlay.live.waker import Bell, Latch, Ready, Waker
 from overlay.live.wire import Wire
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ class SelectorPoller:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
 
-    def watch(self, sock: socket.socket, ready: Callable[[], None], write: Callable[[], None] | None) -> None:
+    def watch(self, sock: socket.socket | int, owner: Ready, *, write: bool) -> None:
         """See `Poller`."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write is not None else 0)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
         if sock in self.selector.get_map():
-            self.selector.modify(sock, events, (ready, write))
+            self.selector.modify(sock, events, owner)
         else:
-            self.selector.register(sock, events, (ready, write))
+            self.selector.register(sock, events, owner)
 
     def forget(self, sock: socket.socket) -> None:
         """See `Poller`."""
@@ -59,11 +59,10 @@ class SelectorPoller:
     def poll(self, timeout_s: float | None) -> None:
         """Wait, and call whom it concerns."""
         for key, events in self.selector.select(timeout_s):
-            ready, write = key.data
-            if events & selectors.EVENT_WRITE and write is not None:
-                write()
+            if events & selectors.EVENT_WRITE:
+                key.data.writable()
             if events & selectors.EVENT_READ:
-                ready()
+                key.data.readable()
 
 
 class ThreadDriver(Driver):
@@ -92,7 +91,7 @@ class ThreadDriver(Driver):
         assert self._listener is not None
         self.traffic = traffic = Traffic(self)
         self._waker, self._poller = Waker(), SelectorPoller()
-        self._poller.selector.register(self._waker.descriptor, selectors.EVENT_READ, (self._waker.clear, None))
+        self._poller.watch(self._waker.descriptor, self._waker, write=False)
         traffic.wire = Wire(traffic, self._poller, self._listener, time.monotonic)
         try:
             self.call(self.node.start)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from overlay.core.bounded import forget_oldest
 from overlay.core.codec import MAX_DATAGRAM_BYTES
 from overlay.core.context import Failure, Reason
-from overlay.core.message import CALL, REFUSAL, REPLY, Contact, Datagram, Envelope, Hello, Message, Refused
+from overlay.core.message import CALL, REFUSAL, REPLY, Contact, Datagram, Envelope, Hello, Message, Refused, shared
 from overlay.errors import LocalError
 from overlay.ids import Key
 from overlay.live.addresses import route_to
@@ -161,7 +161,7 @@ class Traffic:
             self._node.refuse(call.sender, call.service, call.number, unwelcome.refusal)
 
     def _deliver(self, envelope: Envelope[Message], way: Way) -> None:
-        node, sender, number, kind = self._node, envelope.sender, envelope.number, envelope.kind
+        node, sender, number, kind = self._node, shared(envelope.sender), envelope.number, envelope.kind
         if not node.running:
             self._drop("not running", sender)
             return

@@ -60,7 +60,19 @@ class Bell:
         self._lock.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
 
 
-class Waker:
+class Ready:
+    """Whom a poller tells of a descriptor that is ready."""
+
+    __slots__ = ()
+
+    def readable(self) -> None:
+        """It can be read."""
+
+    def writable(self) -> None:
+        """It can be written."""
+
+
+class Waker(Ready):
     """Wakes a thread that waits in a selector: one descriptor where the system has eventfd, a pair of sockets elsewhere."""
 
     __slots__ = ("_called", "_lock", "_pair", "descriptor")
@@ -88,7 +100,7 @@ class Waker:
                 else:
                     self._pair[1].send(b"\0")
 
-    def clear(self) -> None:
+    def readable(self) -> None:
         """From the thread that woke up, before it looks for its work."""
         if self._called:
             if self._pair is None:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol as Interface
 
 from overlay.core.bounded import forget_oldest
@@ -23,6 +22,7 @@ from overlay.live.connection import (
     prepare,
 )
 from overlay.live.frames import frame
+from overlay.live.waker import Ready
 
 MAX_INCOMING = 256
 HELD_BACK = 64
@@ -44,8 +44,8 @@ NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Poller(Interface):
     """Tells of sockets that are ready."""
 
-    def watch(self, sock: socket.socket, ready: Callable[[], None], write: Callable[[], None] | None) -> None:
-        """Call `ready` when it can be read, and `write`, if given, when it can be written; takes an earlier one's place."""
+    def watch(self, sock: socket.socket, owner: Ready, *, write: bool) -> None:
+        """Tell the owner when it can be read, and with `write` also when it can be written; takes an earlier one's place."""
 
     def forget(self, sock: socket.socket) -> None:
         """No longer; nothing when it was not watched."""
@@ -70,7 +70,7 @@ class Above(Interface):
         """Something went nowhere."""
 
 
-class Wire:
+class Wire(Ready):
     """The connections of a peer: one outgoing for each address, and those that come in."""
 
     def __init__(self, above: Above, poller: Poller, listener: socket.socket, clock: Callable[[], float]):
@@ -87,7 +87,7 @@ class Wire:
         self._next = float("inf")
         self._accepts_at = float("inf")
         listener.setblocking(False)
-        poller.watch(listener, self._accept, None)
+        poller.watch(listener, self, write=False)
 
     # Out -----------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Wire:
         for connection in dirty:
             connection.dirty = False
             if connection.open and connection.connected:
-                self._write(connection)
+                self.write(connection)
 
     @property
     def busy(self) -> bool:
@@ -145,7 +145,7 @@ class Wire:
             self._unreachable(number, reason, error.strerror or "cannot be reached")
             self._above.lost(address)
             return None
-        connection = Connection(sock, address, self._clock(), outgoing=True)
+        connection = Connection(self, sock, address, self._clock(), outgoing=True)
         self._outgoing[address] = connection
         self._due(connection.deadline()[0])
         self._rewatch(connection, write=True)
@@ -170,7 +170,8 @@ class Wire:
 
     # In ------------------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def readable(self) -> None:
+        """Somebody knocks at the listener."""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, address = self._listener.accept()
@@ -191,7 +192,7 @@ class Wire:
             except OSError:
                 sock.close()
                 continue
-            connection = Connection(sock, (host, address[1]), self._clock(), outgoing=False)
+            connection = Connection(self, sock, (host, address[1]), self._clock(), outgoing=False)
             self._incoming[connection] = None
             self._due(connection.deadline()[0])
             self._rewatch(connection, write=False)
@@ -220,7 +221,7 @@ class Wire:
         for stranger in candidates:
             # What it said may be here and not read yet.
             was_proven = stranger.proven
-            self._read(stranger)
+            self.read(stranger)
             if stranger.proven is was_proven:
                 self._above.count("too many connections")
                 self.close(stranger, "too many connections")
@@ -241,7 +242,8 @@ class Wire:
             self._known[connection.address[0]] = None
             forget_oldest(self._known, MAX_KNOWN_ADDRESSES)
 
-    def _read(self, connection: Connection) -> None:
+    def read(self, connection: Connection) -> None:
+        """Something has come on a connection, or its end."""
         if not connection.open:
             return
         try:
@@ -265,7 +267,8 @@ class Wire:
         elif connection.frame_since is not None:
             self._due(connection.frame_since + FRAME_S)
 
-    def _write(self, connection: Connection) -> None:
+    def write(self, connection: Connection) -> None:
+        """A connection takes more, or has just been made."""
         if not connection.open:
             return
         try:
@@ -284,8 +287,7 @@ class Wire:
 
     def _rewatch(self, connection: Connection, *, write: bool) -> None:
         connection.wants_write = write
-        on_write = partial(self._write, connection) if write else None
-        self._poller.watch(connection.sock, partial(self._read, connection), on_write)
+        self._poller.watch(connection.sock, connection, write=write)
 
     # Time and ends -------------------------------------------------------------------------------------------
 
@@ -299,7 +301,7 @@ class Wire:
         self._next = float("inf")
         if now >= self._accepts_at:
             self._accepts_at = float("inf")
-            self._poller.watch(self._listener, self._accept, None)
+            self._poller.watch(self._listener, self, write=False)
         self._due(self._accepts_at)
         for connection in (*self._incoming, *self._outgoing.values()):
             if connection.outgoing:

@@ -8,7 +8,6 @@ the assignment prints it, so both are linked from the first moment.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from overlay.core.context import Failure, Reason
@@ -61,7 +60,8 @@ class Admission(Protocol):
         self.router = router
         router.register(self)
         chord.meet = self._meet
-        self._queue: deque[tuple[Join, Pending[Message]]] = deque()
+        # A list, for an empty deque takes 600 bytes, and hundreds of peers live in one process.
+        self._queue: list[tuple[Join, Pending[Message]]] = []
         self._busy = False
         self._ticket = 0
         self._joining: Pending[None] | None = None
@@ -213,7 +213,7 @@ class Admission(Protocol):
         if self._busy or not self._queue:
             return
         self._busy = True
-        join, answer = self._queue.popleft()
+        join, answer = self._queue.pop(0)
         answer.when_done(self._ready)
         self._admit(join, answer)
 

@@ -21,7 +21,7 @@ from overlay.errors import RemoteError
 from overlay.ids import distance, label, owns
 from overlay.ring.events import DepartureReceived, Event, IdTaken, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
-from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange
+from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange, shared_picture
 from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, namesake, until
 from overlay.ring.pings import Pings
 from overlay.ring.rectifying import Behind
@@ -304,7 +304,7 @@ class Chord(Protocol):
                 self._departed(contact, picture)
             elif picture.member:
                 self.found(contact)
-                self.acquaintances.pictures[contact.id] = picture
+                self.acquaintances.pictures[contact.id] = shared_picture(picture)
             then(picture)
 
         def silent(failure: Failure) -> None:

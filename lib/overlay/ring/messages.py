@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Annotated
 
 import msgspec
 
-from overlay.core.message import Command, Contact, Datagram
+from overlay.core.message import Command, Contact, Datagram, shared
 from overlay.ids import CLASSROOM_BITS, Key
 
 MAX_LISTED = 8
@@ -32,6 +34,19 @@ class Neighbors(Command, frozen=True):
     leaving: bool = False
     lost: Listed = ()
     """Told by a leaver alone: peers that it was still looking for."""
+
+
+def shared_picture(picture: Neighbors) -> Neighbors:
+    """An equal picture, which may be kept in this process already: all of a peer's neighbors keep what it showed."""
+    behind, ahead = tuple(map(shared, picture.predecessors)), tuple(map(shared, picture.successors))
+    if not all(map(operator.is_, (*behind, *ahead), (*picture.predecessors, *picture.successors))):
+        picture = msgspec.structs.replace(picture, predecessors=behind, successors=ahead)
+    return _kept(picture)
+
+
+@functools.lru_cache(1024)
+def _kept(picture: Neighbors) -> Neighbors:
+    return picture
 
 
 class Ping(Datagram, frozen=True):

@@ -15,7 +15,7 @@ from overlay.core.context import Failure, Reason, Timer
 from overlay.core.message import Contact
 from overlay.core.protocol import Protocol, on
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent, Waiting
-from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong
+from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong, shared_picture
 from overlay.ring.watching import Listener, PingConfig, Pinger, Watch
 
 PADDED = len(PADDING)
@@ -296,8 +296,8 @@ class Pings(Protocol):
             self._alive(watch)
         # An equal picture is no news, and the one that is kept already is shared.
         if watch.picture is not pong.neighbors and watch.picture != pong.neighbors:
-            watch.picture = pong.neighbors
-            self.listener.heard(sender, pong.neighbors)
+            watch.picture = shared_picture(pong.neighbors)
+            self.listener.heard(sender, watch.picture)
 
     @on(Alive)
     def on_alive(self, sender: Contact, question: Alive) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from overlay.core.message import Contact
 from overlay.ids import between
-from overlay.ring.messages import Neighbors
+from overlay.ring.messages import Neighbors, shared_picture
 from overlay.ring.neighborhood import clockwise_back
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Behind:
         chord = self._chord
         line = clockwise_back(chord.ctx.me, picture.predecessors, chord.gone, chord.config.bits)
         second = line[0] if line and between(line[0].id, contact.id, chord.ctx.me.id) else None
-        chord.acquaintances.pictures[contact.id] = picture
+        chord.acquaintances.pictures[contact.id] = shared_picture(picture)
         if self.first != contact or self.second != second:
             self.first, self.second = contact, second
             chord.changed()
