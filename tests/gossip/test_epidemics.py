@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from overlay.core.codec import MAX_DATAGRAM_BYTES, Codec
+import msgspec
+
+from overlay.core.codec import MAX_DATAGRAM_BYTES, Codec, pack
 from overlay.core.context import Failure, Reason
 from overlay.core.message import ONE_WAY, WIRE_VERSION, Contact, Envelope
 from overlay.gossip.dissemination.base import Content, Disseminator
@@ -17,7 +19,7 @@ from overlay.gossip.dissemination.brisa import (
     Strand,
 )
 from overlay.gossip.dissemination.lpbcast import Event, Lpbcast, LpbcastConfig, Retrieve, Retrieved, Rumor
-from overlay.gossip.dissemination.mon import Downward, Mon, MonConfig, Session, SessionAnswer
+from overlay.gossip.dissemination.mon import Downward, Mon, MonConfig, Session, SessionOk
 from overlay.ids import Key
 from tests.fakes import FakeContext, alone, contact
 from tests.gossip.hands import Few
@@ -43,7 +45,7 @@ def lpbcast(*peers: Contact, **config: int) -> Lpbcast:
 
 
 def test_news_is_told_once_and_its_id_for_some_rounds_and_then_there_is_silence() -> None:
-    node = lpbcast(A, B, C, fanout=2, digest_rounds=2)
+    node = lpbcast(A, B, C, fanout=2, digest_rounds=2, late_rounds=0)
     ctx, heard = started(node)
     node.on_rumor(A, Rumor((Event(ID, b"news"),), (ID,)))
     assert heard == [b"news"] and not ctx.sent and not ctx.calls
@@ -53,6 +55,18 @@ def test_news_is_told_once_and_its_id_for_some_rounds_and_then_there_is_silence(
     assert ctx.take_sent() == [(peer, Rumor((), (ID,))) for peer in (A, B)]
     node.gossip()
     assert not ctx.take_sent()
+
+
+def test_an_id_is_told_ever_more_rarely_for_those_whom_nobody_knew_at_first() -> None:
+    node = lpbcast(A, fanout=1, digest_rounds=3, late_rounds=16)
+    ctx, _ = started(node)
+    node.broadcast(b"news")
+    told = []
+    for period in range(100):
+        node.gossip()
+        if ctx.take_sent():
+            told.append(period)
+    assert told == [0, 1, 2, 4, 8, 16]
 
 
 def test_what_only_a_digest_names_is_asked_for_here_and_then_there() -> None:
@@ -85,36 +99,79 @@ def test_a_full_gossip_fits_a_datagram() -> None:
 # MON --------------------------------------------------------------------------------------------------------------
 
 
+def mon(*peers: Contact, **config: float | bool) -> tuple[Mon, FakeContext, list[bytes]]:
+    node = Mon("b", Few(*peers), msgspec.convert(config, MonConfig))
+    return node, *started(node)
+
+
 def test_a_session_goes_to_k_and_bodies_to_those_who_accept() -> None:
-    node = Mon("b", Few(A, B, C, D), MonConfig(fanout=2))
-    ctx, _ = started(node)
+    node, ctx, _ = mon(A, B, C, D, fanout=2, repeat_s=0)
     node.broadcast(b"body")
-    assert [call.peer for call in ctx.calls] == [A, B] and not ctx.sent
-    session = ctx.calls[0].request
-    assert isinstance(session, Session) and session.level == 0
-    ctx.calls[0].on_reply(SessionAnswer(True))
-    ctx.calls[1].on_reply(SessionAnswer(False))
+    (a, session), (b, _) = ctx.take_sent()
+    assert (a, b) == (A, B) and isinstance(session, Session) and session.level == 0
+    node.on_session_ok(A, SessionOk(session.session, ()))
+    node.on_session_ok(C, SessionOk(session.session, ()))
     ((peer, down),) = ctx.take_sent()
-    assert peer == A and isinstance(down, Downward) and down.content == Content(b"body")
+    assert peer == A and isinstance(down, Downward) and down.content == Content(b"body"), "nobody has asked C"
     node.broadcast(b"again")
-    assert len(ctx.calls) == 2 and [peer for peer, _ in ctx.take_sent()] == [A], "one session for both"
-    ctx.advance(11)
+    assert [(peer, type(message)) for peer, message in ctx.take_sent()] == [(A, Downward)], "one session for both"
+    ctx.advance(6)
+    node.on_session_ok(B, SessionOk(session.session, ()))
+    assert not ctx.take_sent(), "too late"
+    ctx.advance(5)
     node.broadcast(b"late")
-    assert len(ctx.calls) == 4, "the tree was forgotten"
+    assert [type(message) for _, message in ctx.take_sent()] == 2 * [Session], "the tree was forgotten"
 
 
 def test_a_tree_has_one_parent_and_a_dag_more_from_higher_up() -> None:
     for dag in (False, True):
-        node = Mon("b", Few(A, B, C), MonConfig(fanout=2, dag=dag))
-        ctx, heard = started(node)
-        assert node.on_session(A, Session(ID, 3)) == SessionAnswer(True)
-        assert [(call.peer, call.request) for call in ctx.calls] == [(B, Session(ID, 4)), (C, Session(ID, 4))]
-        assert node.on_session(B, Session(ID, 3)) == SessionAnswer(dag)
-        assert node.on_session(C, Session(ID, 4)) == SessionAnswer(False)
+        node, ctx, heard = mon(A, B, C, fanout=2, dag=dag)
+        node.on_session(A, Session(ID, 3))
+        assert ctx.take_sent() == [(B, Session(ID, 4)), (C, Session(ID, 4)), (A, SessionOk(ID, ()))]
+        node.on_session(B, Session(ID, 3))
+        assert ctx.take_sent() == ([(B, SessionOk(ID, ()))] if dag else [])
+        node.on_session(C, Session(ID, 4))
+        assert not ctx.take_sent()
         node.on_downward(C, Downward(ID, OTHER, Content(b"body")))
         assert not heard, "C is no parent"
         node.on_downward(A, Downward(ID, OTHER, Content(b"body")))
         assert heard == [b"body"]
+
+
+def test_a_body_is_offered_again_and_who_lacks_it_has_one_more_parent() -> None:
+    node, ctx, _ = mon(A, B, C, D, fanout=1, repeat_s=0.25, repeats=2)
+    id = node.broadcast(b"body")
+    ((_, session),) = ctx.take_sent()
+    assert isinstance(session, Session)
+    ctx.advance(4)
+    offer = Session(session.session, 0, (id,))
+    assert ctx.take_sent() == [(peer, offer) for peer in (B, C, D, A)], "twice, to two each, the new ones first"
+    child, its_ctx, heard = mon(A)
+    child.on_session(C, session)
+    its_ctx.take_sent()
+    child.on_session(ME, offer)
+    assert its_ctx.take_sent() == [(ME, SessionOk(session.session, ()))], "C has brought nothing"
+    node.on_session_ok(B, SessionOk(session.session, ()))
+    ((_, down),) = ctx.take_sent()
+    assert isinstance(down, Downward)
+    child.on_downward(ME, down)
+    its_ctx.take_sent()
+    child.on_session(B, offer)
+    assert heard == [b"body"] and not its_ctx.take_sent(), "it has all there is"
+
+
+def test_an_offer_fits_a_datagram_and_its_answer_is_no_longer() -> None:
+    node, ctx, _ = mon(Contact(Key(1 << 62), "2001:db8:1111:2222:3333:4444:5555:6666", 65_535, 1 << 45))
+    for _ in range(60):
+        id = node.broadcast(b"body")
+    ctx.take_sent()
+    ctx.advance(0.3)
+    ((peer, offer),) = ctx.take_sent()
+    assert isinstance(offer, Session) and offer.bodies[-1] == id
+    service = "mon/" + 48 * "x"
+    envelope = Envelope(WIRE_VERSION, ONE_WAY, peer, peer.id, peer.boot, service, 0, 1 << 40, offer)
+    assert len(Codec((Session,)).encode(envelope)) <= MAX_DATAGRAM_BYTES  # type: ignore[arg-type]
+    assert len(pack(SessionOk(offer.session, offer.bodies))) <= len(pack(offer)) + 1
 
 
 # Brisa ------------------------------------------------------------------------------------------------------------

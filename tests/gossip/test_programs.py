@@ -18,9 +18,7 @@ from overlay.gossip.dissemination.mon import MonConfig
 from overlay.gossip.dissemination.plumtree import PlumtreeConfig
 from overlay.gossip.membership.hyparview import HyParViewConfig
 from overlay.gossip.membership.newscast import NewscastConfig
-from overlay.peer.unstructured import parameters, simulated, threads
-from overlay.sim import Network
-from overlay.sim.faults import Faults
+from overlay.peer.unstructured import parameters, threads
 
 PATIENCE_S = 100.0
 """A machine may be busy; whole programs have less than a test's own limit."""
@@ -268,29 +266,3 @@ def test_the_same_on_threads(is_extreme: bool) -> None:
     assert heard == [b"data"]
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith(("tcp-", "udp-"))]
     assert not names, f"{before} threads before"
-
-
-@pytest.mark.parametrize("many_to_many", [True, False], ids=["many", "one"])
-@both_editions
-def test_a_hundred_in_virtual_time_with_a_tenth_of_the_datagrams_lost(is_extreme: bool, many_to_many: bool) -> None:
-    world = simulated.World(11, Faults(Network(), loss=0.1))
-    heard: list[tuple[int, bytes]] = []
-    networks, services = [], []
-    for number in range(100):
-        known = [networks[0].my_node] if networks else []
-        networks.append(world.join_network(("10.0.0.1", 4000 + number), "n", known, is_extreme))
-        handler = lambda data, number=number: heard.append((number, data))  # noqa: E731
-        services.append(
-            world.get_dissemination_service(networks[-1], "s", many_to_many=many_to_many, broadcast_handler=handler)
-        )
-    world.run_for(3)
-    # MON repairs nothing: whom no Session finds hears nothing, by its design.
-    wanted = 90 if is_extreme and not many_to_many else 99
-    for index in (3, 99):
-        heard.clear()
-        services[index].broadcast(b"everybody")
-        world.run_for(3)
-        assert len(heard) == len(set(heard)) >= wanted
-    networks[0].leave()
-    world.run_for(3)
-    assert all(networks[0].my_node not in network.get_neighbours() for network in networks[1:]) or is_extreme

@@ -171,7 +171,7 @@ def _mon(setting: Setting) -> Iterator[Report]:
     note = f"N = {nodes}"
     for index, (fanout, dag) in enumerate(((3, False), (5, False), (10, False), (5, True))):
         yield Progress(f"a session, k = {fanout}", index / 4)
-        config = MonConfig(fanout=fanout, dag=dag, tree_life_s=3600)
+        config = MonConfig(fanout=fanout, dag=dag, tree_life_s=3600, repeat_s=0)
         crowd: Crowd[Given, Mon] = Crowd(
             f"{setting.seed}/{fanout}/{dag}", Given, functools.partial(_make_mon, config), Network(delay_s=UNIT_DELAY)
         )

@@ -5,7 +5,8 @@ a broadcast on once, in its next period; its id stays in the digests for a while
 
 Deviation: the view is that of the membership below, which is kept up by gossip of its own: subs and unSubs are not
 sent. Deviation: a missing broadcast is asked for from the sender of the digest and then from a random neighbor, not
-from its source, whose address a digest has no room for. Deviation: who has nothing to tell is silent.
+from its source, whose address a digest has no room for. Deviation: an id is told ever more rarely, and then no more, instead
+of until others push it out of |eventIds|m: who has nothing to tell is silent.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class LpbcastConfig(msgspec.Struct, frozen=True):
     period_s: float = 0.1
     """T; 0: somebody calls `gossip`."""
     digest_rounds: int = 8
-    """For so many periods after it was heard, an id is in the digests: |eventIds|m, in time."""
+    """In each of so many periods after it was heard, an id is in the digests: |eventIds|m, in time."""
+    late_rounds: int = 128
+    """And then when 8, 16, 32 and so on have passed, up to this: who was in nobody's view meanwhile hears so late."""
     buffer_limit: int = 100
     """|events|m: bodies that are kept for those who miss them."""
     timeout_s: float = 1.0
@@ -73,6 +76,7 @@ class LpbcastConfig(msgspec.Struct, frozen=True):
         check(1 <= self.fanout <= 100, f"a fanout of {self.fanout}")
         check(self.period_s == 0 or 0.01 <= self.period_s <= 3600, f"a period of {self.period_s} s")
         check(1 <= self.digest_rounds <= 1000, f"digests over {self.digest_rounds} periods")
+        check(0 <= self.late_rounds <= 100_000, f"digests after {self.late_rounds} periods")
         check(1 <= self.buffer_limit <= 100_000, f"a buffer of {self.buffer_limit} broadcasts")
         check(0 < self.timeout_s <= 60, f"a timeout of {self.timeout_s} s")
 
@@ -90,7 +94,7 @@ class Lpbcast(Disseminator):
         self._news: OrderedDict[bytes, None] = OrderedDict()
         """To be told outright the next time."""
         self._digest: OrderedDict[bytes, int] = OrderedDict()
-        """For how many periods an id is still told; the latest last."""
+        """In how many periods an id was told, or was not yet to be told again; the latest last."""
         self._asked: dict[bytes, int] = {}
 
     def start(self) -> None:
@@ -99,7 +103,7 @@ class Lpbcast(Disseminator):
 
     def spread(self, id: bytes) -> None:
         self._news[id] = None
-        self._digest[id] = self.config.digest_rounds
+        self._digest[id] = 0
         # More than this is remembered by nobody anyway.
         for table in (self._news, self._digest):
             while len(table) > self.config.buffer_limit:
@@ -107,14 +111,16 @@ class Lpbcast(Disseminator):
 
     def gossip(self) -> None:
         """One round: tell a few neighbors."""
-        if not self._digest:
-            return
-        targets = self.membership.sample(self.config.fanout)
+        due = [id for id, age in self._digest.items() if self._is_due(age)][-MAX_DIGEST:]
+        targets = self.membership.sample(self.config.fanout) if due else []
         if targets:
-            rumor = Rumor(self._events(), tuple(self._digest)[-MAX_DIGEST:])
+            rumor = Rumor(self._events(), tuple(due))
             for peer in targets:
                 self.ctx.send(peer, rumor)
-            self._age(rumor.digest)
+        self._grow_older(set(due) if targets else set())
+
+    def _is_due(self, age: int) -> bool:
+        return age < self.config.digest_rounds or age & (age - 1) == 0
 
     def _events(self) -> tuple[Event, ...]:
         events, room = [], NEWS_BYTES
@@ -128,11 +134,14 @@ class Lpbcast(Disseminator):
                 del self._news[id]
         return tuple(events)
 
-    def _age(self, told: tuple[bytes, ...]) -> None:
-        for id in told:
-            self._digest[id] -= 1
-            if not self._digest[id]:
-                del self._digest[id]
+    def _grow_older(self, told: set[bytes]) -> None:
+        last = max(self.config.digest_rounds - 1, self.config.late_rounds)
+        for id, age in list(self._digest.items()):
+            # What had no room, or nobody to be told to, waits.
+            if id in told or not self._is_due(age):
+                self._digest[id] = age + 1
+                if age >= last:
+                    del self._digest[id]
 
     @on(Rumor)
     def on_rumor(self, sender: Contact, message: Rumor) -> None:

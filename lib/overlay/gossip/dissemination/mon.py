@@ -1,21 +1,24 @@
 """MON, one-to-many in the extreme edition: a tree, or a DAG, on demand, used for a short while and forgotten.
 
 Liang, Ko, Gupta, Nahrstedt, MON: On-demand Overlays for Distributed System Management, WORLDS 2005. A Session goes to k
-random neighbors and from each that hears it first to k of its own; links that are accepted carry the bodies. Nothing
-is repaired: the next session is a new one.
+random neighbors and from each that hears it first to k of its own; links that are accepted carry the bodies.
 
 Deviation: a body follows a Session as soon as that is accepted, instead of when the whole tree is there: a tree that
 is built to be used once is used at once. Deviation: bodies go down; answers that are summed up on the way back are not here.
+Deviation: who is not to be a child says nothing, where MON says PRUNE: silence is as clear and costs less.
+Deviation: MON repairs nothing, so whom no Session finds, or whose parent dies, hears nothing. Here everybody who has a
+body offers it a few times more, to neighbors at random, and whoever lacks it takes that one for a parent too.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import msgspec
 
-from overlay.core.context import Failure, Timer
-from overlay.core.message import Command, Contact
+from overlay.core.context import Timer
+from overlay.core.message import Command, Contact, Datagram
 from overlay.core.protocol import on
 from overlay.gossip.base import check, name_of
 from overlay.gossip.dissemination.base import ID_BYTES, Content, Disseminator
@@ -24,19 +27,32 @@ from overlay.ids import Key
 
 MAX_SESSIONS = 64
 MAX_LEVEL = 1000
+MAX_NAMED = 40
+"""Bodies named in one Session; it fits a datagram."""
+
+MAX_ASKED = 1000
+"""Neighbors that are asked in one session, all together."""
+
+MAX_PARENTS = 8
+OFFERED_TO = 2
+"""Neighbors that a body is offered to at a time."""
 
 
-class Session(Command, frozen=True):
-    """A call: be my child in this session; I am so far from its root."""
+class Session(Datagram, frozen=True):
+    """Be my child in this session; I am so far from its root."""
 
     session: bytes
     level: int
+    bodies: tuple[bytes, ...] = ()
+    """The first time none; later those that the sender has, the latest last."""
 
 
-class SessionAnswer(Command, frozen=True):
-    """SESSION_OK or PRUNE."""
+class SessionOk(Datagram, frozen=True):
+    """I am. No longer than the Session, whose sender can be forged."""
 
-    accepted: bool
+    session: bytes
+    has: tuple[bytes, ...]
+    """Of the bodies that were named, those that are not wanted."""
 
 
 class Downward(Command, frozen=True):
@@ -57,7 +73,11 @@ class MonConfig(msgspec.Struct, frozen=True):
     tree_life_s: float = 10.0
     """For so long a session is used, and then forgotten."""
     timeout_s: float = 5.0
-    """For the answer to a Session."""
+    """For so long a Session can be accepted."""
+    repeat_s: float = 0.25
+    """After a body has come, until it is offered again, and then twice as long, and so on; 0: never, as in the paper."""
+    repeats: int = 5
+    """So many times, to two neighbors each. Over uniform views, that leaves out e**-10 of those whom nobody had asked."""
     buffer_limit: int = 100
 
     def check(self) -> None:
@@ -65,27 +85,32 @@ class MonConfig(msgspec.Struct, frozen=True):
         check(1 <= self.fanout <= 200, f"a fanout of {self.fanout}")
         check(0 < self.timeout_s <= 600, f"a timeout of {self.timeout_s} s")
         check(0.1 <= self.tree_life_s <= 3600, f"a tree that lives for {self.tree_life_s} s")
+        check(self.repeat_s == 0 or 0.01 <= self.repeat_s <= 60, f"offers every {self.repeat_s} s")
+        check(0 <= self.repeats <= 16, f"{self.repeats} offers")
         check(1 <= self.buffer_limit <= 100_000, f"a buffer of {self.buffer_limit} broadcasts")
 
 
 class Branch:
     """A node's place in one session."""
 
-    __slots__ = ("bodies", "children", "level", "parents", "timer")
+    __slots__ = ("asked", "bodies", "children", "level", "offered", "offering", "parents", "timer")
 
     def __init__(self, level: int, timer: Timer):
         self.level = level
         self.timer = timer
         self.parents: dict[Key, Contact] = {}
         self.children: dict[Key, Contact] = {}
+        self.asked: dict[Key, float] = {}
+        """When others were asked last to become a child; those who asked us are inside, and never are one for that."""
         self.bodies: list[bytes] = []
         """The ids of its broadcasts, for children that come later."""
+        self.offering: Timer | None = None
+        self.offered = 0
+        """How often, since the last of them came."""
 
 
 class Mon(Disseminator):
     """See the module."""
-
-    answers = (*Disseminator.answers, SessionAnswer)
 
     def __init__(self, instance: str, membership: Membership, config: MonConfig | None = None):
         self.config = config or MonConfig()
@@ -101,6 +126,8 @@ class Mon(Disseminator):
             branch.timer.cancel()
         super().stop()
 
+    # The tree ------------------------------------------------------------------------------------------------
+
     def spread(self, id: bytes) -> None:
         if self._own is None or self._own not in self.sessions:
             self._own = self.ctx.rng.randbytes(ID_BYTES)
@@ -112,37 +139,51 @@ class Mon(Disseminator):
         branch = self.sessions[session] = Branch(level, timer)
         if len(self.sessions) > MAX_SESSIONS:
             self.sessions.popitem(last=False)[1].timer.cancel()
-        for peer in self.membership.sample(self.config.fanout, () if parent is None else (parent.id,)):
-            self._invite(session, branch, peer)
+        others = self.membership.sample(self.config.fanout, () if parent is None else (parent.id,))
+        self._invite(others, Session(session, level), branch)
         return branch
 
-    def _invite(self, session: bytes, branch: Branch, peer: Contact) -> None:
-        def answered(answer: SessionAnswer) -> None:
-            if answer.accepted and session in self.sessions:
-                branch.children[peer.id] = peer
-                for id in branch.bodies:
-                    self._send(session, id, peer)
-
-        def failed(failure: Failure) -> None:
-            """It is nobody's child by us."""
-
-        self.invitations += 1
-        self.ask(peer, Session(session, branch.level), SessionAnswer, answered, failed, timeout_s=self.config.timeout_s)
+    def _invite(self, peers: list[Contact], invitation: Session, branch: Branch) -> None:
+        for peer in peers:
+            if len(branch.asked) < MAX_ASKED or peer.id in branch.asked:
+                branch.asked[peer.id] = self.ctx.now
+                self.invitations += 1
+                self.ctx.send(peer, invitation)
 
     def _forget(self, session: bytes) -> None:
         self.sessions.pop(session, None)
 
     @on(Session)
-    def on_session(self, sender: Contact, message: Session) -> SessionAnswer:
+    def on_session(self, sender: Contact, message: Session) -> None:
         if len(message.session) != ID_BYTES or not 0 <= message.level <= MAX_LEVEL:
-            return SessionAnswer(False)
+            return
+        named = message.bodies[:MAX_NAMED]
+        has = tuple(id for id in named if self.has(id) or self.coming(id))
         branch = self.sessions.get(message.session)
+        if branch is not None and len(branch.asked) < MAX_ASKED:
+            branch.asked.setdefault(sender.id, -math.inf)
         if branch is None:
             branch = self._open(message.session, message.level + 1, sender)
-        elif not self.config.dag or branch.level <= message.level:
-            return SessionAnswer(False)
+        elif len(has) < len(named):
+            # The parent that we have is dead, or slow: this one is another.
+            for old in list(branch.parents)[: 1 - MAX_PARENTS]:
+                del branch.parents[old]
+        elif named or not self.config.dag or branch.level <= message.level:
+            return
         branch.parents[sender.id] = sender
-        return SessionAnswer(True)
+        self.ctx.send(sender, SessionOk(message.session, has))
+
+    @on(SessionOk)
+    def on_session_ok(self, sender: Contact, message: SessionOk) -> None:
+        branch = self.sessions.get(message.session)
+        asked_at = branch.asked.get(sender.id) if branch is not None else None
+        if branch is not None and asked_at is not None and self.ctx.now - asked_at <= self.config.timeout_s:
+            branch.children[sender.id] = sender
+            for id in branch.bodies[-MAX_NAMED:]:
+                if id not in message.has:
+                    self._send(message.session, id, sender)
+
+    # What it carries -----------------------------------------------------------------------------------------
 
     @on(Downward)
     def on_downward(self, sender: Contact, message: Downward) -> None:
@@ -165,6 +206,28 @@ class Mon(Disseminator):
             branch.bodies = [*branch.bodies, id][-self.config.buffer_limit :]
             for peer in branch.children.values():
                 self._send(session, id, peer)
+            if branch.offering is None or branch.offered:
+                self._offer_later(session, branch)
+
+    def _offer_later(self, session: bytes, branch: Branch) -> None:
+        if branch.offering is not None:
+            branch.offering.cancel()
+        branch.offering, branch.offered = None, 0
+        if self.config.repeat_s and self.config.repeats:
+            branch.offering = self.ctx.after(self.config.repeat_s, self._offer, session, branch)
+
+    def _offer(self, session: bytes, branch: Branch) -> None:
+        """Once more, for those whom nobody has asked, and those whose parent is gone."""
+        branch.offering = None
+        if not self.running or self.sessions.get(session) is not branch:
+            return
+        peers = self.membership.sample(OFFERED_TO, branch.asked)
+        peers += self.membership.sample(OFFERED_TO - len(peers), [peer.id for peer in peers])
+        self._invite(peers, Session(session, branch.level, tuple(branch.bodies[-MAX_NAMED:])), branch)
+        branch.offered += 1
+        if branch.offered < self.config.repeats:
+            again_s = self.config.repeat_s * 2**branch.offered
+            branch.offering = self.ctx.after(again_s, self._offer, session, branch)
 
     def _send(self, session: bytes, id: bytes, peer: Contact) -> None:
         content = self.content(id)
