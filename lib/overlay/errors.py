@@ -15,6 +15,10 @@ class NotThere(LocalError):
     """What was named does not exist on this machine; it could be read if it did."""
 
 
+class NoSpace(LocalError):
+    """There is no room for it on this machine's disk, or within the quota of it."""
+
+
 class RemoteError(OverlayError):
     """A peer answered that it will not, or sent what it must not."""
 

@@ -131,7 +131,7 @@ def test_a_leaver_whose_records_nobody_took_says_so(house: House) -> None:
     (house.files / "0009.pdf").write_bytes(b"nine")
     house.ring((4, 9))
     done(house.peers[4].store("0009"))
-    house.peers[4]._disk._quota = 0
+    house.peers[4]._disk.quota = 0
     with pytest.raises(RemoteError, match="Peer 9 left with 1 of its records, which nobody took"):
         done(house.peers[9].quit(timeout_s=2))
     told = house.told(9)[-1]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,18 +23,22 @@ from hypothesis import strategies as st
 
 from overlay.core.storage import BlobRef, Entry, Export, Write
 from overlay.errors import LocalError, NotThere, RemoteError
-from overlay.store.disk import EMPTY, FolderDisk
+from overlay.store.disk import EMPTY, FolderDisk, originals
+from overlay.store.disk.folder import digest
+from overlay.store.disk.index import Index
+from overlay.store.disk.system import System
 
 BODY = random.Random(1).randbytes(3000)
 OTHER = random.Random(2).randbytes(2000)
+INDEX = "files/peer-19/.overlay/index.db"
 
 
 def ref_of(body: bytes) -> BlobRef:
     return BlobRef(hashlib.sha256(body).digest(), len(body))
 
 
-def opened(root: Path, *, keep: bool = True, quota: int | None = None) -> FolderDisk:
-    disk = FolderDisk(root / "files/peer-19", root / "files", keep=keep, quota=quota)
+def opened(root: Path, *, keep: bool = True, **more: Any) -> FolderDisk:
+    disk = FolderDisk(root / "files/peer-19", root / "files", keep=keep, **more)
     disk.open()
     return disk
 
@@ -132,11 +137,19 @@ def test_a_found_file_that_changed_is_no_longer_served(disk: FolderDisk, tmp_pat
         disk.write("records", (Write("record/2067", Entry(b"", ref)),))
 
 
-def test_an_unchanged_file_is_hashed_once(disk: FolderDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_hashed_once_unless_it_has_just_been_written(
+    disk: FolderDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+    monkeypatch.setattr(originals, "digest", lambda fd: hashed.append(fd) or digest(fd))
+    monkeypatch.setattr(originals, "SETTLED_S", 3600.0)
     (tmp_path / "files/2067.pdf").write_bytes(BODY)
-    ref = disk.find("2067.pdf")
-    monkeypatch.setattr("overlay.store.disk.disk.digest", lambda fd: pytest.fail("hashed again"))
-    assert disk.find("2067.pdf") == ref
+    refs = {disk.find("2067.pdf") for _ in range(2)}
+    assert len(hashed) == 2, "it may have changed between, within one tick of the file system's clock"
+    monkeypatch.setattr(originals, "SETTLED_S", -3600.0)
+    refs |= {disk.find("2067.pdf") for _ in range(3)}
+    assert len(hashed) == 3
+    assert refs == {ref_of(BODY)}
 
 
 def test_an_export_replaces_and_shares_no_bytes_with_a_record(disk: FolderDisk, tmp_path: Path) -> None:
@@ -175,14 +188,124 @@ def test_without_keep_our_own_things_go_and_a_strangers_stay(disk: FolderDisk, t
 
 
 def test_a_damaged_entry_is_named_and_hides_no_other(disk: FolderDisk, tmp_path: Path) -> None:
+    for name, body in (("2067", BODY), ("2068", OTHER), ("2069", BODY + OTHER)):
+        keep(disk, name, body)
+    gone = disk.source(ref_of(BODY + OTHER))
+    assert gone is not None
+    disk.close()
+    gone.unlink()
+    with sqlite3.connect(tmp_path / INDEX) as database:
+        database.execute(
+            "UPDATE entries SET data = substr(data, 1, 40) || x'00' || substr(data, 42) WHERE key LIKE '%67'"
+        )
+    database.close()
+    for _ in range(2):
+        disk = restarted(disk, tmp_path)
+        assert list(disk.entries("records")) == ["record/2068"]
+        assert disk.damaged == ("record/2067", "record/2069")
+        assert disk.source(ref_of(BODY)) is not None, "nobody knows whose it is"
     keep(disk, "2067", BODY)
-    first = next((tmp_path / "files/peer-19/.overlay/entries").iterdir())
-    keep(disk, "2068", OTHER)
-    first.write_bytes(first.read_bytes()[:-1] + b"!")
+    keep(disk, "2069", BODY + OTHER)
     disk = restarted(disk, tmp_path)
-    assert list(disk.entries("records")) == ["record/2068"]
-    assert disk.damaged == (first.name,)
-    assert disk.source(ref_of(BODY)) is not None
+    assert (len(disk.entries("records")), disk.damaged) == (3, ())
+    disk.close()
+
+
+def test_an_index_that_is_none_any_more_is_set_aside(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    disk.close()
+    (tmp_path / INDEX).write_bytes(b"no database" * 1000)
+    disk = restarted(disk, tmp_path)
+    assert (disk.entries("records"), disk.damaged) == ({}, ("index.damaged-0",))
+    assert (tmp_path / "files/peer-19/2067.pdf").read_bytes() == BODY
+    keep(disk, "2067", BODY)
+    disk = restarted(disk, tmp_path)
+    assert (len(disk.entries("records")), disk.damaged) == (1, ())
+    disk.close()
+
+
+def as_the_first_version(root: Path) -> list[str]:
+    """Lay the entries of a closed disk into files, as they were before there was an index; their names."""
+    with sqlite3.connect(root / INDEX) as database:
+        rows = list(database.execute("SELECT service, key, data FROM entries"))
+    database.close()
+    (root / INDEX).unlink()
+    folder = (root / INDEX).with_name("entries")
+    folder.mkdir()
+    names = [hashlib.sha256(f"{service}\0{key}".encode()).hexdigest()[:40] for service, key, _ in rows]
+    for name, (_, _, data) in zip(names, rows, strict=True):
+        (folder / name).write_bytes(data)
+    return names
+
+
+def test_a_folder_of_the_first_version_is_taken_over(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    keep(disk, "2068", OTHER, b"w")
+    before = disk.entries("records")
+    disk.close()
+    as_the_first_version(tmp_path)
+    for _ in range(2):
+        disk = restarted(disk, tmp_path)
+        assert disk.entries("records") == before
+        assert not (tmp_path / "files/peer-19/.overlay/entries").exists()
+    disk.close()
+    damaged = as_the_first_version(tmp_path)[0]
+    (tmp_path / "files/peer-19/.overlay/entries" / damaged).write_bytes(b"nothing")
+    for _ in range(2):
+        disk = restarted(disk, tmp_path)
+        assert disk.entries("records") == {"record/2068": Entry(b"w", ref_of(OTHER))}
+        assert disk.damaged == (damaged,)
+        assert disk.source(ref_of(BODY)) is not None
+    disk = restarted(disk, tmp_path, keep=False)
+    assert not (tmp_path / "files/peer-19/2068.pdf").exists()
+    assert (disk.entries("records"), disk.damaged) == ({}, ())
+    disk.close()
+
+
+def test_peers_with_one_index_share_it_and_take_their_entries_home_again(tmp_path: Path) -> None:
+    common = Index(tmp_path / "index.db")
+    roots = [tmp_path / name for name in ("one", "two")]
+
+    def all_of_them(index: Index | None) -> list[FolderDisk]:
+        return [opened(root, index=index) for root in roots]
+
+    disks = all_of_them(common)
+    for disk, body in zip(disks, (BODY, OTHER), strict=True):
+        keep(disk, "2067", body)
+    for index in (common, Index(tmp_path / "other.db"), None, None, common):
+        for disk in disks:
+            disk.close()
+        disks = all_of_them(index)
+        for disk, body, root in zip(disks, (BODY, OTHER), roots, strict=True):
+            assert disk.entries("records") == {"record/2067": Entry(b"v", ref_of(body))}
+            assert disk.damaged == ()
+            assert (root / INDEX).exists() == (index is None)
+    disks[0].close()
+    disks[0] = opened(roots[0], keep=False, index=common)
+    assert [disk.entries("records") != {} for disk in disks] == [False, True]
+    for disk in disks:
+        disk.close()
+
+
+def test_writes_that_wait_together_share_their_commits_and_one_that_is_wrong_fails_alone(tmp_path: Path) -> None:
+    class Counting(System):
+        commits = 0
+
+        def commit(self, connection: sqlite3.Connection) -> None:
+            self.commits += 1
+            super().commit(connection)
+
+    counting = Counting()
+    disk = opened(tmp_path, system=counting)
+    batches = [("a", (Write(f"{number % 60}", Entry(b"%d" % number)),)) for number in range(100)]
+    batches[50] = "a", (Write("huge", Entry(bytes(2 << 20))),)
+    outcomes = disk.write_all(batches)
+    assert [number for number, outcome in enumerate(outcomes) if outcome is not None] == [50]
+    assert counting.commits == 1
+    entries = disk.entries("a")
+    assert {key: int(entry.value) for key, entry in entries.items()} == {
+        f"{number % 60}": number for number in (*range(40, 50), *range(51, 100), 110 - 60) if number != 50
+    }
     disk.close()
 
 
@@ -329,9 +452,9 @@ def test_no_name_leads_anywhere_else(name: str) -> None:
         after = nodes(top)
         assert before.keys() <= after.keys()
         for path in (path for path, node in after.items() if before.get(path) != node):
-            # A file of exactly this name in one of the two folders, or the entry, which has a hash for a name.
+            # A file of exactly this name in one of the two folders, or the index with the entry.
             own = {f"house/files/{name}", f"house/files/peer-19/{name}.pdf"}
-            assert path in own or Path(path).parent == Path("house/files/peer-19/.overlay/entries")
+            assert path in own or path.startswith(f"house/{INDEX}")
             assert not (root / path).is_symlink()
 
 
@@ -522,10 +645,10 @@ except LocalError:
 """
 
 
-@pytest.mark.parametrize(("locks", "said"), [("locks", "locked"), ("none", "two have the folder")])
-def test_a_disk_works_where_the_calls_of_linux_are_missing(tmp_path: Path, locks: str, said: str) -> None:
+@pytest.mark.parametrize("locks", ["locks", "none"])
+def test_a_disk_works_where_the_calls_of_linux_are_missing(tmp_path: Path, locks: str) -> None:
     child = [sys.executable, "-c", ELSEWHERE, str(tmp_path), locks]
-    assert subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout == said + "\n"
+    assert subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout == "locked\n"
     disk = opened(tmp_path)
     assert disk.entries("records") == {"record/2067": Entry(b"new", ref_of(BODY))}
     disk.close()

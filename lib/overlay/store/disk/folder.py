@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from overlay.errors import LocalError
-from overlay.store.disk.system import open_plain, read_at, sync_folder, write_at
+from overlay.errors import LocalError, NoSpace
+from overlay.store.disk.system import SYSTEM, System, open_file, read_at
 
 CHUNK_BYTES = 1 << 20
 """What is read and hashed at a time: memory stays the same for any size of file."""
 
 MAX_NAME_BYTES = 200
 """Below the 255 of common file systems, so that the temporary name of a file fits as well."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says when there is no room."""
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
@@ -41,39 +45,30 @@ def check_name(name: str) -> str:
 
 @contextlib.contextmanager
 def as_local_error(where: Path) -> Iterator[None]:
-    """Whatever this machine's disk refuses is a LocalError that names the folder."""
+    """Whatever this machine's disk refuses is a LocalError that names the folder; NoSpace if it is full."""
     try:
         yield
     except OSError as error:
-        raise LocalError(f"{where}: {error.strerror or error}") from error
+        kind = NoSpace if error.errno in FULL else LocalError
+        raise kind(f"{where}: {error.strerror or error}") from error
 
 
-def open_file(path: Path) -> int:
-    """A descriptor to read a regular file from; OSError for anything else."""
-    return open_plain(path, os.O_RDONLY)
-
-
-def create_file(path: Path) -> int:
-    """A descriptor to write a file that was not there."""
-    return open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-
-
-def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+def write_all(system: System, fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """All of `data` from `offset` on; the system may take it in pieces."""
     rest = memoryview(data)
     while rest:
-        written = write_at(fd, rest, offset)
+        written = system.write_at(fd, rest, offset)
         rest = rest[written:]
         offset += written
 
 
-def digest(fd: int, copy_to: int | None = None) -> bytes:
-    """The SHA-256 of a file's bytes, copied on the way if asked."""
+def digest(fd: int, each: Callable[[bytes, int], None] | None = None) -> bytes:
+    """The SHA-256 of a file's bytes; `each` is told every chunk and where it begins."""
     hasher, offset = hashlib.sha256(), 0
     while chunk := read_at(fd, CHUNK_BYTES, offset):
         hasher.update(chunk)
-        if copy_to is not None:
-            write_all(copy_to, chunk, offset)
+        if each is not None:
+            each(chunk, offset)
         offset += len(chunk)
     return hasher.digest()
 
@@ -81,15 +76,18 @@ def digest(fd: int, copy_to: int | None = None) -> bytes:
 class Folder:
     """A folder and what is done to the files in it. `tag` tells its owner's temporary files from anybody else's."""
 
-    def __init__(self, path: Path, tag: str):
+    __slots__ = ("_numbers", "_system", "_temporary", "path")
+
+    def __init__(self, path: Path, tag: str, system: System = SYSTEM):
         self.path = path
+        self._system = system
         self._temporary = f".overlay-{tag}-"
         self._numbers = itertools.count()
 
     def open(self) -> None:
         """Make the folder, and sweep up what a crash of its owner left half written."""
         with as_local_error(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._system.make_folder(self.path)
             for name in self.names():
                 if name.startswith(self._temporary):
                     self.remove(name)
@@ -116,11 +114,11 @@ class Folder:
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Put a small file in the place of what stands there."""
         with self._replacing(name) as temporary:
-            fd = create_file(temporary)
+            fd = self._system.create(temporary)
             try:
-                write_all(fd, data, 0)
+                write_all(self._system, fd, data, 0)
                 if durable:
-                    os.fsync(fd)
+                    self._system.sync(fd)
             finally:
                 os.close(fd)
 
@@ -129,34 +127,34 @@ class Folder:
         with self._replacing(name) as temporary, contextlib.ExitStack() as stack:
             origin = open_file(source)
             stack.callback(os.close, origin)
-            fd = create_file(temporary)
+            fd = self._system.create(temporary)
             stack.callback(os.close, fd)
-            if digest(origin, copy_to=fd) != sha256:
+            if digest(origin, lambda chunk, offset: write_all(self._system, fd, chunk, offset)) != sha256:
                 raise LocalError(f"{source} is no longer what it was")
-            os.fsync(fd)
+            self._system.sync(fd)
 
     def link(self, name: str, source: Path, sha256: bytes) -> None:
         """As `copy`, but by a second name of the same bytes where the file system has that."""
         try:
             with self._replacing(name) as temporary:
-                os.link(source, temporary, follow_symlinks=False)
+                self._system.link(source, temporary)
         except (OSError, NotImplementedError):
             self.copy(name, source, sha256)
 
     def remove(self, name: str) -> None:
         """Have no such file."""
-        (self.path / name).unlink(missing_ok=True)
+        self._system.unlink(self.path / name)
 
     def sync(self) -> None:
         """Make the names durable: a file's own fsync does not keep its name."""
-        sync_folder(self.path)
+        self._system.sync_folder(self.path)
 
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
         temporary = self.path / f"{self._temporary}{next(self._numbers)}"
         try:
             yield temporary
-            temporary.replace(self.path / name)
+            self._system.replace(temporary, self.path / name)
         finally:
             # A rename onto another name of the same file does nothing and leaves both names standing. That a name cannot
             # be removed must not undo the news that the file is in its place; the next start sweeps.

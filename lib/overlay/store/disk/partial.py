@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from overlay.core.storage import BlobRef
-from overlay.errors import LocalError, RemoteError
-from overlay.store.disk.folder import as_local_error, create_file, write_all
-from overlay.store.disk.system import open_plain, reserve
+from overlay.errors import LocalError, NoSpace, RemoteError
+from overlay.store.disk.folder import FULL, as_local_error, write_all
+from overlay.store.disk.system import System
 
 
 class DiskPartial:
     """One attempt after another at one body. `core.blobstore.Partial` says what its methods promise."""
 
-    def __init__(self, ref: BlobRef, path: Path, target: Path, on_end: Callable[[DiskPartial], None]):
+    def __init__(self, ref: BlobRef, path: Path, target: Path, system: System, on_end: Callable[[DiskPartial], None]):
         self.ref = ref
         self.path = path
         self.have = 0
@@ -26,6 +25,7 @@ class DiskPartial:
         self.is_placed = False
         """Whether the body stands under its final name."""
         self._target = target
+        self._system = system
         self._on_end = on_end
         self._hash = hashlib.sha256()
         self._checked = 0
@@ -34,13 +34,14 @@ class DiskPartial:
     def open(self) -> None:
         """Reserve the room of the whole body: a disk that will be full says so before the first byte."""
         try:
-            self._fd = create_file(self.path) if self._checked == 0 else open_plain(self.path, os.O_RDWR)
+            self._fd = self._system.reopen(self.path) if self._checked else self._system.create(self.path)
             if self.ref.size:
-                reserve(self._fd, self.path.parent, self.ref.size)
+                self._system.reserve(self._fd, self.path.parent, self.ref.size)
         except OSError as error:
             self.discard()
-            why = "no room" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else error.strerror or error
-            raise LocalError(f"{self.path.parent}: {why} for {self.ref.size} bytes") from error
+            if error.errno in FULL:
+                raise NoSpace(f"{self.path.parent}: no room for {self.ref.size} bytes") from error
+            raise LocalError(f"{self.path.parent}: {error.strerror or error}") from error
         self.is_open = True
 
     def write(self, data: memoryview) -> None:
@@ -48,7 +49,7 @@ class DiskPartial:
         if self.have + len(data) > self.ref.size:
             raise RemoteError(f"more than the {self.ref.size} bytes that were promised")
         with as_local_error(self.path.parent):
-            write_all(self._fd, data, self.have)
+            write_all(self._system, self._fd, data, self.have)
         self.have += len(data)
 
     def check(self, data: memoryview) -> None:
@@ -63,10 +64,10 @@ class DiskPartial:
             raise RemoteError("these are not the bytes of the reference")
         with as_local_error(self.path.parent):
             try:
-                os.fsync(self._fd)
+                self._system.sync(self._fd)
                 # Some systems do not rename a file that is open.
                 self._close_file()
-                self.path.replace(self._target)
+                self._system.replace(self.path, self._target)
             except OSError:
                 self.discard()
                 raise
@@ -79,7 +80,7 @@ class DiskPartial:
             return
         self.have = min(self.have, self._checked)
         try:
-            os.ftruncate(self._fd, self.have)
+            self._system.truncate(self._fd, self.have)
         except OSError:
             self.have = 0
         if self.have == 0 or self.have != self._checked:
@@ -97,7 +98,7 @@ class DiskPartial:
     def forsake(self) -> None:
         """Have no file any more, whoever still writes to it: `finish` will fail."""
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            self._system.unlink(self.path)
 
     def _close_file(self) -> None:
         if self._fd >= 0:

@@ -1,0 +1,137 @@
+"""Where the entries of a peer lie: in an index of its own, or in one that it has in common with others of its process.
+
+Wherever an earlier run left them, be it in files of their own as the first version did, they are moved to where this run
+wants them before it begins. A folder whose entries lie elsewhere says where, in `.overlay/shared`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from overlay.errors import LocalError
+from overlay.store.disk.folder import Folder
+from overlay.store.disk.index import DamagedIndex, Index, Row
+from overlay.store.disk.rows import MAX_ENTRY_BYTES, decode, file_name
+from overlay.store.disk.system import System
+
+MARK = "shared"
+
+log = logging.getLogger(__name__)
+
+
+class Home:
+    """The rows of one owner, and nobody else's."""
+
+    def __init__(self, hidden: Folder, tag: str, shared: Index | None, system: System):
+        self._hidden = hidden
+        self._shared = shared
+        self._system = system
+        self._own_path = hidden.path / "index.db"
+        self._files = Folder(hidden.path / "entries", tag, system)
+        self._index = shared or Index(self._own_path, system)
+        self._owner = ""
+        self._is_marked = False
+        self.damaged: list[str] = []
+        """What could not be read."""
+
+    def open(self) -> None:
+        """Gather the entries from wherever they are."""
+        self._index.hold()
+        where = self._mark()
+        if self._shared is not None:
+            self._owner, self._is_marked = os.urandom(8).hex(), False
+            if where is not None and where[1] == self._shared.path.absolute():
+                self._owner, self._is_marked = where[0], True
+            elif where is not None:
+                self._move(Index(where[1], self._system), where[0])
+            if self._own_path.exists():
+                self._move(Index(self._own_path, self._system), "")
+        elif where is not None:
+            self._move(Index(where[1], self._system), where[0])
+            self._hidden.remove(MARK)
+        if self._files.path.is_dir():
+            self._move_files()
+
+    def close(self) -> None:
+        """Nothing more is read or written."""
+        self._index.release()
+
+    def rows(self) -> list[tuple[str, str, bytes]]:
+        """All of ours. A database of our own that is none any more is set aside, and named."""
+        try:
+            return self._index.rows(self._owner)
+        except DamagedIndex as error:
+            if self._shared is not None:
+                raise
+            aside = self._index.set_aside()
+            log.warning("%s; it is kept as %s", error, aside.name)
+            self.damaged.append(aside.name)
+            return []
+
+    def write(self, parts: list[list[Row]]) -> list[LocalError | None]:
+        """See `Index.write`."""
+        return self._index.write(self._owner, parts)
+
+    def mark(self) -> None:
+        """Let the folder say where its entries are; before the first of them is."""
+        if self._shared is not None and not self._is_marked:
+            self._hidden.write(MARK, f"{self._owner}\n{self._shared.path.absolute()}".encode())
+            self._is_marked = True
+
+    def empty(self) -> None:
+        """Keep nothing."""
+        if self._shared is not None:
+            if self._is_marked:
+                self._shared.forget(self._owner)
+        else:
+            self._index.remove()
+        if self._files.path.is_dir():
+            for name in self._files.names():
+                self._files.remove(name)
+
+    def _mark(self) -> tuple[str, Path] | None:
+        try:
+            owner, _, path = self._hidden.read(MARK, 8192).decode().partition("\n")
+        except (OSError, UnicodeDecodeError):
+            return None
+        return owner, Path(path)
+
+    def _move(self, source: Index, owner: str) -> None:
+        if not source.is_there:
+            log.warning("%s: the entries of this folder were in %s, which is gone", self._hidden.path, source.path)
+            self.damaged.append(MARK)
+            return
+        source.hold()
+        try:
+            self._take([*source.rows(owner)])
+            if owner:
+                source.forget(owner)
+        finally:
+            source.release()
+        if not owner:
+            source.remove()
+
+    def _move_files(self) -> None:
+        found, moved = [], []
+        for name in self._files.names():
+            row = decode(data := self._files.read(name, MAX_ENTRY_BYTES))
+            if row is None or file_name(row[0]) != name:
+                self.damaged.append(name)
+            else:
+                found.append((*row[0], data))
+                moved.append(name)
+        self._take(found)
+        for name in moved:
+            self._files.remove(name)
+        if not self._files.names():
+            self._files.path.rmdir()
+
+    def _take(self, rows: list[tuple[str, str, bytes]]) -> None:
+        if rows:
+            self.mark()
+            self._hidden.sync()
+            (error,) = self.write([list(rows)])
+            if error is not None:
+                raise error

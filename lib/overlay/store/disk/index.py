@@ -1,0 +1,238 @@
+"""The entries of one peer, or of several that are given the same index, in an sqlite database.
+
+A commit is durable (WAL, synchronous=FULL) and is shared: whoever comes while another one commits waits, and then one of those
+who waited commits for all of them. So a single write costs one sync of the disk, and a hundred at once hardly more.
+
+Measured on two cores, 150 bytes a row: 32 peers with a database each 6,300 rows a second on four threads, and 112 KiB of memory
+each; one database for all of them 27,000 in groups of 8 and 48,000 in groups of 32, beside 4,300 syncs of a file by one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overlay.errors import LocalError, NoSpace
+from overlay.store.disk.folder import as_local_error
+from overlay.store.disk.system import SYSTEM, System
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+VERSION = 1
+SETUP = f"""
+CREATE TABLE IF NOT EXISTS entries (
+    owner TEXT, service TEXT, key TEXT, data BLOB NOT NULL, PRIMARY KEY (owner, service, key)
+) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+CACHE_KIB = 256
+CHECKPOINT_PAGES = 256
+"""The log is folded into the database when it is a MiB long: rarely, and not for long when it is."""
+
+Row = tuple[str, str, bytes | None]
+"""Service, key, and what is kept there; None to forget it."""
+
+
+class DamagedIndex(LocalError):
+    """The file is no database any more."""
+
+
+class _Job:
+    """What one owner wants to be written, all of it or nothing."""
+
+    __slots__ = ("done", "error", "owner", "rows")
+
+    def __init__(self, owner: str, rows: Sequence[Row]):
+        self.owner = owner
+        self.rows = rows
+        self.done = False
+        self.error: LocalError | None = None
+
+
+class Index:
+    """Made anew or opened with the first row that is read or written; from any thread."""
+
+    def __init__(self, path: Path, system: System = SYSTEM):
+        self.path = path
+        self._system = system
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        """Of the connection."""
+        self._changed = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._committing = False
+        self._holders = 0
+
+    def hold(self) -> None:
+        """Somebody uses it from now on."""
+        with self._lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """No longer; the last one closes it."""
+        with self._lock:
+            self._holders -= 1
+            if not self._holders:
+                self._close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there can be rows. A peer that never kept anything has no file either."""
+        return self._connection is not None or self.path.exists()
+
+    def rows(self, owner: str) -> list[tuple[str, str, bytes]]:
+        """All of an owner's, by service and key."""
+        if not self.is_there:
+            return []
+        with self._lock, self._as_local_error():
+            found = self._open().execute(
+                "SELECT service, key, CAST(data AS BLOB) FROM entries WHERE owner = ? ORDER BY service, key", (owner,)
+            )
+            return list(found)
+
+    def forget(self, owner: str) -> None:
+        """Have no rows of an owner; durable on return."""
+        if self.is_there:
+            with self._lock, self._as_local_error(), self._transaction() as connection:
+                connection.execute("DELETE FROM entries WHERE owner = ?", (owner,))
+
+    def write(self, owner: str, parts: Sequence[Sequence[Row]]) -> list[LocalError | None]:
+        """Write every part whole or not at all, one after the other; durable on return, or why it is not."""
+        jobs = [_Job(owner, rows) for rows in parts]
+        with self._changed:
+            self._waiting += jobs
+            self._changed.wait_for(lambda: jobs[-1].done or not self._committing)
+            if jobs[-1].done:
+                return [job.error for job in jobs]
+            self._committing = True
+            group, self._waiting = self._waiting, []
+        try:
+            self._commit(group)
+        finally:
+            with self._changed:
+                self._committing = False
+                for job in group:
+                    job.done = True
+                self._changed.notify_all()
+        return [job.error for job in jobs]
+
+    def _commit(self, group: Sequence[_Job]) -> None:
+        try:
+            with self._lock, self._as_local_error(), self._transaction() as connection:
+                for job in group:
+                    _write(connection, job)
+        except LocalError as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            # What one of them asked for may have been too much, and not what the others did.
+            for job in group:
+                self._commit([job])
+        except BaseException:
+            for job in group:
+                job.error = job.error or LocalError(f"{self.path}: the write was broken off")
+            raise
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        connection = self._open()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            self._system.commit(connection)
+        except BaseException:
+            # What stands in the file is the truth; whatever the connection believes of it is not asked.
+            self._close()
+            raise
+
+    @contextlib.contextmanager
+    def _as_local_error(self) -> Iterator[None]:
+        import sqlite3
+
+        try:
+            with as_local_error(self.path):
+                yield
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_FULL:
+                raise NoSpace(f"{self.path}: no room on the disk") from error
+            why = "it is used by another process" if code == sqlite3.SQLITE_BUSY else error
+            raise LocalError(f"{self.path}: {why}") from error
+        except sqlite3.DatabaseError as error:
+            raise DamagedIndex(f"{self.path}: {error}") from error
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            import sqlite3
+
+            connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+            connection.text_factory = _text
+            try:
+                _set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.rollback()
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def remove(self) -> None:
+        """Have no database."""
+        with self._lock:
+            self._close()
+            for path in self._files():
+                self._system.unlink(path)
+
+    def set_aside(self) -> Path:
+        """Keep a damaged database under another name, where somebody may look at it; the new name."""
+        with self._lock:
+            self._close()
+        number = next(n for n in range(1_000_000) if not self.path.with_suffix(f".damaged-{n}").exists())
+        for path in self._files():
+            if path.exists():
+                self._system.replace(path, path.with_name(path.name.replace(".db", f".damaged-{number}", 1)))
+        return self.path.with_suffix(f".damaged-{number}")
+
+    def _files(self) -> list[Path]:
+        # The database is the last to go: a log without it means nothing.
+        return [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "")]
+
+
+def _text(data: bytes) -> str:
+    # Of a damaged row; whoever reads it will see that it is none of what was written.
+    return data.decode(errors="replace")
+
+
+def _set_up(connection: Connection) -> None:
+    # Nobody else may open it, so the log needs no memory that processes share, which some file systems cannot give.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise LocalError(f"the index is of a later version of this program ({version})")
+    if version < VERSION:
+        connection.executescript(SETUP)
+
+
+def _write(connection: Connection, job: _Job) -> None:
+    for service, key, data in job.rows:
+        if data is None:
+            connection.execute(
+                "DELETE FROM entries WHERE owner = ? AND service = ? AND key = ?", (job.owner, service, key)
+            )
+        else:
+            connection.execute("REPLACE INTO entries VALUES (?, ?, ?, ?)", (job.owner, service, key, data))

@@ -1,0 +1,179 @@
+"""Which entries a peer keeps, and how several batches of them become durable together.
+
+Bodies first, with the names of their files; then, in one commit, the entries; then what people see, and bodies that nobody needs
+any more. Only what must not be shown once it is forgotten is hidden before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from overlay.core.storage import BlobRef, Write
+from overlay.errors import LocalError
+from overlay.store.disk.bodies import Bodies
+from overlay.store.disk.folder import Folder, as_local_error
+from overlay.store.disk.home import Home
+from overlay.store.disk.index import Row
+from overlay.store.disk.rows import Place, decode, encode
+from overlay.store.disk.shown import Shown
+
+log = logging.getLogger(__name__)
+
+
+class _Staged:
+    """What one batch will have written once it is committed."""
+
+    __slots__ = ("hidden", "refs", "rows", "size")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.refs: list[BlobRef | None] = []
+        """The body of each row."""
+        self.hidden: list[str] = []
+        self.size = 0
+
+
+class Ledger:
+    """One thread at a time uses it."""
+
+    def __init__(
+        self, home: Home, bodies: Bodies, shown: Shown, root: Sequence[Folder], source: Callable[[BlobRef], Path | None]
+    ):
+        self._home = home
+        self._bodies = bodies
+        self._shown = shown
+        self._root = root
+        """Folders whose names are to be durable before the first entry is."""
+        self._source = source
+        self._is_rooted = False
+        self.kept: dict[Place, tuple[BlobRef | None, int]] = {}
+        """The body of every entry, and its bytes without that."""
+
+    def load(self) -> list[str]:
+        """Count and show what is kept. What is damaged: rows that are not what was written, or whose body is gone."""
+        damaged = []
+        for service, key, data in self._home.rows():
+            row = decode(data, (service, key))
+            ref = row[1].blob if row is not None else None
+            if row is None or (ref is not None and not self._bodies.has(ref)):
+                damaged.append(key)
+                continue
+            self._bodies.entry_bytes += len(data)
+            if ref is not None:
+                self._bodies.users[ref] += 1
+            self._count((service, key), ref, len(data))
+        return damaged
+
+    def empty(self) -> None:
+        """Keep nothing of what an earlier run left."""
+        for _, key, _ in self._home.rows():
+            self._shown.hide(key)
+        self._home.empty()
+
+    def keys_of(self, ref: BlobRef) -> list[Place]:
+        """The entries that need a body."""
+        return [place for place, (body, _) in tuple(self.kept.items()) if body == ref]
+
+    def write(self, parts: Iterable[tuple[str, Sequence[Write]]]) -> list[LocalError | None]:
+        """Each whole or not at all, in order; durable on return, or why it is not."""
+        outcomes: list[LocalError | None] = []
+        staged: dict[int, _Staged] = {}
+        for number, (service, steps) in enumerate(parts):
+            try:
+                staged[number] = self._stage(service, steps)
+                outcomes.append(None)
+            except LocalError as error:
+                outcomes.append(error)
+        if staged:
+            for number, failed in zip(staged, self._commit(list(staged.values())), strict=True):
+                outcomes[number] = failed
+            self._settle([part for number, part in staged.items() if outcomes[number] is None])
+        return outcomes
+
+    def _stage(self, service: str, steps: Sequence[Write]) -> _Staged:
+        staged = _Staged()
+        try:
+            with as_local_error(self._shown.folder.path):
+                for step in steps:
+                    self._stage_one(staged, service, step)
+        except LocalError:
+            self._undo(staged)
+            raise
+        return staged
+
+    def _stage_one(self, staged: _Staged, service: str, step: Write) -> None:
+        if step.entry is None:
+            staged.rows.append((service, step.key, None))
+            staged.refs.append(None)
+            if self._shown.hide(step.key):
+                staged.hidden.append(step.key)
+            return
+        data, ref = encode(service, step.key, step.entry), step.entry.blob
+        self._bodies.reserve(len(data))
+        if ref is not None:
+            self._bodies.adopt(ref, self._source(ref))
+            self._bodies.users[ref] += 1
+        self._bodies.entry_bytes += len(data)
+        staged.size += len(data)
+        staged.rows.append((service, step.key, data))
+        staged.refs.append(ref)
+
+    def _undo(self, staged: _Staged) -> None:
+        self._bodies.entry_bytes -= staged.size
+        self._bodies.spare(staged.refs)
+        for service, key, _ in staged.rows:
+            ref = self.kept.get((service, key), (None,))[0]
+            if key in staged.hidden and ref is not None:
+                self._shown.show(key, ref)
+
+    def _commit(self, staged: list[_Staged]) -> list[LocalError | None]:
+        errors: list[LocalError | None]
+        try:
+            with as_local_error(self._shown.folder.path):
+                self._take_root()
+                self._bodies.sync()
+                if any(part.hidden for part in staged):
+                    self._shown.folder.sync()
+                errors = self._home.write([part.rows for part in staged])
+        except LocalError as error:
+            errors = [error] * len(staged)
+        for part, failed in zip(staged, errors, strict=True):
+            if failed is not None:
+                self._undo(part)
+        return errors
+
+    def _take_root(self) -> None:
+        if not self._is_rooted:
+            self._home.mark()
+            for folder in self._root:
+                folder.sync()
+            self._is_rooted = True
+
+    def _settle(self, staged: list[_Staged]) -> None:
+        """It is durable; now let the rest of the folder follow."""
+        replaced: list[BlobRef | None] = []
+        is_seen = False
+        for part in staged:
+            for (service, key, data), ref in zip(part.rows, part.refs, strict=True):
+                old, size = self.kept.pop((service, key), (None, 0))
+                self._bodies.entry_bytes -= size
+                replaced.append(old)
+                if data is None:
+                    is_seen |= self._shown.hide(key)
+                else:
+                    is_seen |= self._count((service, key), ref, len(data))
+        self._bodies.spare(replaced)
+        try:
+            with as_local_error(self._shown.folder.path):
+                if is_seen:
+                    # Else a crash could bring a name back whose body is gone, and nobody would know it for ours.
+                    self._shown.folder.sync()
+                self._bodies.collect(ref for ref in replaced if ref is not None)
+        except LocalError as error:
+            log.warning("what is no longer needed is still there: %s", error)
+
+    def _count(self, place: Place, ref: BlobRef | None, size: int) -> bool:
+        self.kept[place] = ref, size
+        return ref is not None and self._shown.show(place[1], ref)
