@@ -92,6 +92,30 @@ def test_everybody_is_probed_once_before_anybody_twice() -> None:
         assert sorted(turn) == [1, 2, 3, 4]
 
 
+def test_an_objection_is_repeated_to_whoever_has_not_heard_it() -> None:
+    node, _ = swim(A, B)
+    accused = Update(contact(0), SUSPECT, 0)
+    node.on_told(A, Told((accused,)))
+    mine = Update(contact(0), ALIVE, 1)
+    while mine in node.on_probe(A, Probe(())).updates:
+        """It is told so often, and perhaps to those who no longer wait for this answer."""
+    node.on_told(B, Told((Update(contact(0), DEAD, 0),)))
+    assert node.incarnation == 1 and mine in node.on_probe(B, Probe(())).updates
+
+
+def test_who_watches_one_that_is_taken_for_dead_hears_unless_that_one_objects() -> None:
+    for objects in (True, False):
+        node, ctx = swim(A, B)
+        node.on_told(B, Told((Update(A, DEAD, 0),)))
+        dead: list[Contact] = []
+        node.monitor(A, dead.append)
+        assert (A, Told((Update(A, DEAD, 0),))) in ctx.sent and not dead
+        if objects:
+            node.on_told(A, Told((Update(A, ALIVE, 1),)))
+        ctx.advance(10)
+        assert dead == ([] if objects else [A])
+
+
 def test_silence_is_looked_into_by_others_and_then_suspected() -> None:
     node, ctx = swim(A, B, C, D, helpers=2, lifeguard=False)
     node.probe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from overlay.core.context import Failure
 from overlay.core.message import Contact
@@ -19,6 +19,10 @@ from overlay.ring.contacts import Contacts
 from overlay.ring.parts import RingParts
 from overlay.store.records import GIVE_UP_S, Records
 
+if TYPE_CHECKING:
+    from overlay.gossip.detection.messages import SwimConfig
+    from overlay.gossip.detection.swim import Swim
+
 T = TypeVar("T")
 
 MEET_S = 1.0
@@ -28,11 +32,19 @@ Place = tuple[Key | None, str, int]
 """A peer that was named: its id where that is known, its host and port."""
 
 
+def _swim(config: SwimConfig) -> Swim:
+    # Imported by those alone who want it.
+    from overlay.gossip.detection.swim import Swim
+
+    return Swim("ring", config)
+
+
 class PeerParts:
     """Everything here runs inside the node."""
 
     def __init__(self, interval_s: float, preset: Preset = CLASSROOM):
-        self.ring = RingParts(interval_s, preset.ring, fingers=preset.fingers)
+        self.swim = None if preset.swim is None else _swim(preset.swim)
+        self.ring = RingParts(interval_s, preset.ring, fingers=preset.fingers, detector=self.swim)
         self.records = Records(self.ring.router, preset.ring.bits)
         self.contacts = None if preset.fingers is None else Contacts(self.ring.admission)
         self.ready: Pending[None] = Pending()
@@ -41,8 +53,9 @@ class PeerParts:
 
     def protocols(self) -> tuple[Protocol, ...]:
         """In the order in which they are added to a node."""
+        detector = () if self.swim is None else (self.swim,)
         contacts = () if self.contacts is None else (self.contacts,)
-        return *self.ring.protocols(), *contacts, self.records
+        return *detector, *self.ring.protocols(), *contacts, self.records
 
     def _look(self) -> None:
         chord = self.ring.chord

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from overlay.errors import LocalError
@@ -9,6 +11,9 @@ from overlay.ids import CHORD_BITS, CLASSROOM_BITS, WIDTHS
 from overlay.ring.fingers import FingerConfig
 from overlay.ring.messages import MAX_LISTED, Shape
 from overlay.ring.neighborhood import RingConfig
+
+if TYPE_CHECKING:
+    from overlay.gossip.detection.messages import SwimConfig
 
 SUCCESSORS = 8
 """Of a list outside the classroom: with half of the peers dead at once, a list of 8 is lost once in 256 times."""
@@ -20,6 +25,8 @@ class Preset(msgspec.Struct, frozen=True):
     ring: RingConfig = RingConfig()
     fingers: FingerConfig | None = None
     """None: no fingers, and nothing is remembered over restarts either."""
+    swim: SwimConfig | None = None
+    """If given, SWIM with Lifeguard says who is dead, and not the silence of pings; the same at every peer of a ring."""
 
 
 CLASSROOM = Preset()

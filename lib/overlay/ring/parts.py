@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from overlay.core.detector import FailureDetector
 from overlay.core.protocol import Protocol
 from overlay.ring.admission import Admission
 from overlay.ring.chord import Chord
@@ -23,8 +24,9 @@ class RingParts:
         routing: RoutingConfig = RoutingConfig(),  # noqa: B008 -- frozen
         fingers: FingerConfig | None = None,
         pings: Pings | None = None,
+        detector: FailureDetector | None = None,
     ):
-        self.pings = pings if pings is not None else Pings(PingConfig(interval_s=interval_s))
+        self.pings = pings if pings is not None else Pings(PingConfig(interval_s=interval_s), detector)
         self.chord = Chord(self.pings, ring)
         self.router = RingRouter(self.chord, routing)
         self.admission = Admission(self.chord, self.router)

@@ -4,6 +4,9 @@ Source: the assignment (ping a successor every interval), with the rules of deat
 0.8, 1.2 and 1.6 s after a missed answer, then one question that must be answered within 2.4 s. Loss of datagrams alone
 kills nobody, and a death shows within one interval + 5 s.
 Deviation: a connection is held to each watched peer. A crash resets it, and the last question is asked at once.
+
+With a `core.detector` beside it, such as SWIM, the pings still carry the ring's news, and only report silence: who is dead
+is for the detector to say.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import math
 
 from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason, Timer
+from overlay.core.detector import FailureDetector
 from overlay.core.message import Contact
 from overlay.core.protocol import Protocol, on
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent, Waiting
@@ -37,14 +41,17 @@ class Pings(Protocol):
         "_serial",
         "_started",
         "config",
+        "detector",
         "listener",
         "picture",
         "watched",
     )
     service = "pings"
 
-    def __init__(self, config: PingConfig = PingConfig()):  # noqa: B008 -- frozen
+    def __init__(self, config: PingConfig = PingConfig(), detector: FailureDetector | None = None):  # noqa: B008 -- frozen
         self.config = config
+        self.detector = detector
+        """Who says that a peer is dead; None: we do."""
         self.listener: Listener
         self.watched: dict[int, Watch] = {}
         self._round = 0
@@ -185,6 +192,11 @@ class Pings(Protocol):
 
     def _doubt(self, watch: Watch, probes: int, due: float) -> None:
         self._doubted = True
+        if self.detector is not None:
+            # Until it answers; this timer never runs out.
+            watch.doubt = Timer(_nothing, ())
+            self.detector.doubt(watch.contact)
+            return
         if self.ctx.now - due > self.config.pause_s:
             probes = 0
         if probes < self.config.probes:
@@ -229,12 +241,25 @@ class Pings(Protocol):
 
     def _hold(self, watch: Watch) -> None:
         watch.line = watch.contact
-        self.ctx.watch(watch.line, self._cut)
+        if self.detector is None:
+            self.ctx.watch(watch.line, self._cut)
+        else:
+            self.detector.monitor(watch.line, self._found_dead)
 
     def _let_go(self, watch: Watch) -> None:
         if watch.line is not None:
-            self.ctx.unwatch(watch.line)
+            if self.detector is None:
+                self.ctx.unwatch(watch.line)
+            else:
+                self.detector.forget(watch.line)
             watch.line = None
+
+    def _found_dead(self, contact: Contact) -> None:
+        """The detector is sure."""
+        watch = self.watched.get(contact.id)
+        if watch is not None and watch.contact.is_same_peer(contact):
+            self._drop(contact.id)
+            self.listener.dead(watch.contact)
 
     def _cut(self, contact: Contact) -> None:
         """Nobody answers where a watched peer was. The last question comes first then, unless it is open already."""

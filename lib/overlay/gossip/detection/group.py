@@ -92,7 +92,8 @@ class Group(MembershipService):
             return
         member = self.members.get(id)
         if member is not None and update.contact.boot > member.contact.boot and update.status != DEAD:
-            self._change(member, DEAD, member.incarnation)
+            if member.contact.boot:
+                self._change(member, DEAD, member.incarnation)
             del self.members[id]
             member = None
         if member is None:
@@ -127,18 +128,24 @@ class Group(MembershipService):
             self._listeners.tell(member.contact, was_dead)
             if not was_dead:
                 self.ctx.record("dead", peer=member.contact.id)
-                for on_dead in self._monitored.pop(member.contact.id, []):
-                    on_dead(member.contact)
+                self._still_dead(member)
+
+    def _still_dead(self, member: Member) -> None:
+        """Tell those who watch it, unless it has objected."""
+        if member.status == DEAD:
+            for on_dead in self._monitored.pop(member.contact.id, []):
+                on_dead(member.contact)
 
     def _object(self, update: Update) -> None:
         """Only we ourselves can say that we live."""
-        if update.contact.boot != self.ctx.me.boot or update.status == ALIVE:
+        if update.contact.boot not in {0, self.ctx.me.boot} or update.status == ALIVE:
             return
         self.expelled = self.expelled or update.status == DEAD
         if update.incarnation >= self.incarnation:
             self.incarnation = update.incarnation + 1
-            self._rumors.add(self._mine())
             self._feel(1)
+        # Also where we have objected before: what we said may have gone to those who had given up waiting for it.
+        self._rumors.add(self._mine())
 
     # Suspicion -----------------------------------------------------------------------------------------------
 

@@ -75,10 +75,14 @@ class Swim(Group):
     # The failure detector's interface ------------------------------------------------------------------------
 
     def monitor(self, peer: Contact, on_dead: Callable[[Contact], None]) -> None:
-        """See `FailureDetector`; several may watch one peer."""
-        if peer.id not in self.members:
+        """See `FailureDetector`; several may watch one peer. It becomes a member; who is taken for dead may object once more."""
+        member = self.members.get(peer.id)
+        if member is None or member.contact.boot < peer.boot:
             self._apply(Update(peer, ALIVE, 0))
         self._monitored.setdefault(peer.id, []).append(on_dead)
+        if member is not None and member.status == DEAD and member.contact.boot == peer.boot:
+            self.ctx.send(peer, Told((Update(peer, DEAD, member.incarnation),)))
+            self.ctx.after(self.config.alpha * self.config.period_s, self._still_dead, member)
 
     def forget(self, peer: Contact) -> None:
         """See `FailureDetector`; it stays a member."""
