@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from overlay.lab import churn, correctness, tables
+from overlay.lab import churn, correctness, million, tables
 
-EXPERIMENTS = (*tables.EXPERIMENTS, *churn.EXPERIMENTS, *correctness.EXPERIMENTS)
+EXPERIMENTS = (*tables.EXPERIMENTS, *churn.EXPERIMENTS, *million.EXPERIMENTS, *correctness.EXPERIMENTS)

@@ -26,6 +26,9 @@ TABLE_III = {
     0.40: (4.06, 0.46, 15),
 }
 """Path length, timeouts, failures in 10,000 lookups, by joins and by leaves a second (CH03, table III)."""
+FIX_S = 3 * STABILIZE_S
+"""Between two refreshed fingers. CH03 refreshes one other entry a round, of some 10 fingers and 20 successors; here a round
+brings the whole list of successors (ZV15), and the fingers are refreshed as often as there."""
 
 
 class ChurningRing:
@@ -129,17 +132,17 @@ class ChurningRing:
 def _table_iii(setting: Setting, rate: float) -> Iterator[Report]:
     """N = 1,000, r = 20; one lookup a second for two hours."""
     nodes, seconds = setting.pick(200, 1_000), setting.pick(200, 7_200)
-    churn = ChurningRing(f"{setting.seed}/{rate}", nodes, rate * nodes / 1_000, fix_s=STABILIZE_S, crash=False)
+    churn = ChurningRing(f"{setting.seed}/{rate}", nodes, rate * nodes / 1_000, fix_s=FIX_S, crash=False)
     for done in churn.run(seconds, 1.0 if setting.scale == "paper" else 4.0):
         yield Progress(f"{rate:g} joins and leaves a second", done)
     hops, timeouts, failures = TABLE_III[rate]
     note = "" if setting.scale == "paper" else "200 nodes, so shorter paths"
     if setting.scale == "paper":
-        yield around("C6", f"path length, R = {rate:g}", f"{hops:g}", fmean(churn.hops), hops, 0.07 * hops, note)
+        yield around("C6", f"path length, R = {rate:g}", f"{hops:g}", fmean(churn.hops), hops, 0.07 * hops)
+        yield around("C6", f"timeouts, R = {rate:g}", f"{timeouts:g}", fmean(churn.timeouts), timeouts, 0.4 * timeouts)
     else:
         yield at_most("C6", f"path length, R = {rate:g}", f"{hops:g}", fmean(churn.hops), hops, note)
-    few = "fewer are better: we lose less than the paper"
-    yield at_most("C6", f"timeouts, R = {rate:g}", f"{timeouts:g}", fmean(churn.timeouts), 1.4 * timeouts, note or few)
+        yield at_most("C6", f"timeouts, R = {rate:g}", f"{timeouts:g}", fmean(churn.timeouts), 1.4 * timeouts, note)
     per_10_000 = 10_000 * churn.failures / churn.lookups
     yield at_most("C6", f"failures in 10,000, R = {rate:g}", f"{failures}", per_10_000, max(2 * failures, 2), note)
 

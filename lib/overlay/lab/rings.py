@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import random
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite
-from overlay.ids import Key
+from overlay.ids import Key, distance
 from overlay.ring.fingers import FingerConfig, offsets
 from overlay.ring.lookup import Found
 from overlay.ring.neighborhood import RingConfig
 from overlay.ring.parts import RingParts
 from overlay.ring.pings import Pings
+from overlay.ring.watching import PingConfig
 from overlay.sim import Network, Simulation
+
+T = TypeVar("T")
 
 BITS = 32
 """Enough to keep some ten thousand nodes apart; the width of the circle changes no figure."""
+NEVER_S = 1e9
+"""Between two repairs of a finger where stabilization is frozen."""
 
 
 class Frozen(Pings):
@@ -34,9 +40,40 @@ class Frozen(Pings):
         """Nobody is watched."""
 
 
+class Spread(Pings):
+    """Nodes that begin together, as if each had begun at a moment of its own."""
+
+    __slots__ = ()
+
+    def begin(self) -> None:
+        """The first round at a random time within an interval."""
+        self.ctx.after(self.ctx.rng.random() * self.config.interval_s, super().begin)
+
+
 def root_of(key: int, line: Sequence[int]) -> int:
     """The first id at or behind a key; `line` is sorted."""
     return line[bisect_left(line, key) % len(line)]
+
+
+def contact_of(number: int, index: int) -> Contact:
+    """The node with this id, which is the index-th of a simulation."""
+    return Contact(Key(number), f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", 4000, 1)
+
+
+def point(parts: RingParts, line: Sequence[int], index: int, contact_at: Callable[[int], Contact]) -> None:
+    """Give the node at this index of the line the pointers and fingers to which stabilization would have brought it."""
+    assert parts.fingers is not None
+    chord, number, size = parts.chord, line[index], len(line)
+    bits = chord.config.bits
+    reach = min(chord.config.successors, size - 1)
+    ahead = [contact_at((index + step) % size) for step in range(1, reach + 1)]
+    starts = offsets(bits, parts.fingers.config.base_bits)
+    if ahead:
+        # Up to the first successor every finger is that one.
+        starts = starts[bisect_left(starts, distance(number, ahead[0].id, bits)) :]
+    places = {bisect_left(line, (number + start) % (1 << bits)) % size: None for start in starts}
+    parts.fingers.install([*ahead[:1], *map(contact_at, places)])
+    chord.begin(ahead, [contact_at((index - step) % size) for step in range(1, min(3, size))], awaited=False)
 
 
 class ComputedRing:
@@ -49,42 +86,26 @@ class ComputedRing:
         self.sim = Simulation(seed, Network())
         self.config = RingConfig(bits=BITS, successors=successors, shown=min(2, successors))
         self.interval_s = interval_s
-        self.fingers = FingerConfig(fix_s=fix_s)
-        self.members: dict[int, RingParts] = {}
+        self.fingers = FingerConfig(fix_s=NEVER_S if interval_s is None else fix_s)
         self._count = 0
         numbers = set[int]()
         while len(numbers) < size:
             numbers.add(self.rng.getrandbits(BITS))
-        for number in sorted(numbers):
-            self.members[number] = self.add(number)
-        self._point(sorted(numbers))
+        line = sorted(numbers)
+        self.members = {number: self.add(number, first=True) for number in line}
+        contacts = [parts.chord.ctx.me for parts in self.members.values()]
+        for index, parts in enumerate(self.members.values()):
+            point(parts, line, index, contacts.__getitem__)
 
-    def add(self, number: int) -> RingParts:
+    def add(self, number: int, *, first: bool = False) -> RingParts:
         """A node that runs and is in no ring yet. Without an interval, its stabilization is frozen."""
         self._count += 1
-        me = Contact(Key(number), f"10.{self._count >> 16}.{self._count >> 8 & 255}.{self._count & 255}", 4000, 1)
-        pings = Frozen() if self.interval_s is None else None
-        parts = RingParts(self.interval_s or 3.0, self.config, fingers=self.fingers, pings=pings)
-        self.sim.start(self.sim.add(me, *parts.protocols()))
+        pings: Pings = Frozen()
+        if self.interval_s is not None:
+            pings = (Spread if first else Pings)(PingConfig(interval_s=self.interval_s))
+        parts = RingParts(ring=self.config, fingers=self.fingers, pings=pings)
+        self.sim.start(self.sim.add(contact_of(number, self._count), *parts.protocols()))
         return parts
-
-    def _point(self, line: list[int]) -> None:
-        contacts = [self.members[number].chord.ctx.me for number in line]
-        place = {number: index for index, number in enumerate(line)}
-        size, reach = len(line), min(self.config.successors, len(line) - 1)
-        for index, number in enumerate(line):
-            parts = self.members[number]
-            ahead = [contacts[(index + step) % size] for step in range(1, reach + 1)]
-            starts = [(number + offset) % (1 << BITS) for offset in offsets(BITS, self.fingers.base_bits)]
-            assert parts.fingers is not None
-            parts.fingers.install(contacts[place[root_of(start, line)]] for start in starts)
-            before = [contacts[index - step] for step in range(1, min(3, size))]
-            if self.interval_s is None:
-                parts.chord.begin(ahead, before, awaited=False)
-            else:
-                # Rounds of real nodes are spread over the interval.
-                at = self.rng.random() * self.interval_s
-                self.sim.at(at, lambda p=parts, a=ahead, b=before: p.chord.begin(a, b, awaited=False))
 
     # What happens to it --------------------------------------------------------------------------------------
 
@@ -105,7 +126,23 @@ class ComputedRing:
     def look_up(self, keys: Iterable[int], timeout_s: float = 60.0) -> list[tuple[int, Found | None]]:
         """Look keys up, each from a random member; all at once, for a lookup does not disturb another."""
         askers = list(self.members.values())
-        open_lookups = [(key, self.rng.choice(askers).lookups.lookup(key)) for key in keys]
-        with contextlib.suppress(Indefinite):
-            self.sim.run_until(lambda: open_lookups[-1][1].done and all(p.done for _, p in open_lookups), timeout_s)
-        return [(key, p.result() if p.done and p.error is None else None) for key, p in open_lookups]
+        lookups = [(key, self.rng.choice(askers).lookups.lookup(key)) for key in keys]
+        run_all(self.sim, [pending for _, pending in lookups], timeout_s)
+        return [(key, p.result() if p.done and p.error is None else None) for key, p in lookups]
+
+
+def run_all(sim: Simulation, pendings: Sequence[Pending[T]], timeout_s: float) -> None:
+    """Let time pass until all of them are done, or for so long."""
+    left = len(pendings)
+    over: Pending[None] = Pending()
+
+    def done(_: Pending[T]) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            over.resolve(None)
+
+    for pending in pendings:
+        pending.when_done(done)
+    with contextlib.suppress(Indefinite):
+        sim.run_until(over, timeout_s)

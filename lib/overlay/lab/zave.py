@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import msgspec
@@ -64,6 +65,9 @@ class Ring:
         """Of every successor list (the paper's r)."""
         self.base = base
         """Members that never fail."""
+        kept = sorted(base)
+        self._next_kept = [kept[bisect_right(kept, place) % len(kept)] if kept else place for place in range(PLACES)]
+        """Of each place, the first member of the base behind it; the place itself if there is none."""
         self.mutant = mutant
         self.members: dict[int, Member] = {}
         for index, me in enumerate(line):
@@ -146,14 +150,17 @@ class Ring:
         if len(ring) != 1:
             said.append("AtMostOneRing")
         for cycle in ring:
-            if any(between(one, other, ahead[one] or 0) for one in cycle for other in cycle):
+            # In order, it passes the end of the circle once.
+            if sum((ahead[one] or 0) <= one for one in cycle) > 1:
                 said.append("OrderedRing")
-        for number, member in self.members.items():
-            line = [number, *member.list]
-            if any(between(a, kept, b) for a, b in itertools.pairwise(line) for kept in self.base if a != b):
-                said.append("BaseNotSkipped")
-                break
+        if any(self._skips(number, member) for number, member in self.members.items()):
+            said.append("BaseNotSkipped")
         return said
+
+    def _skips(self, me: int, member: Member) -> bool:
+        """Whether a member of the base lies between two neighbors of an extended successor list."""
+        next_kept = self._next_kept
+        return any(between(a, next_kept[a], b) for a, b in itertools.pairwise((me, *member.list)) if a != b)
 
     def _rings(self, ahead: dict[int, int | None]) -> tuple[list[list[int]], list[str]]:
         rings: list[list[int]] = []

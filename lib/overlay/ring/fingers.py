@@ -88,7 +88,12 @@ class Fingers(Protocol):
     def _begin(self) -> None:
         if not self._running and self.chord.member and not self.chord.leaving:
             self._running = True
-            self.ctx.after(0, self.fix)
+            self._first_pass = not self.line
+            if self._first_pass:
+                self.ctx.after(0, self.fix)
+            else:
+                # They were given by whoever computed them.
+                self._pause()
 
     def fix(self) -> None:
         """Find the next finger."""

@@ -7,11 +7,12 @@ Deviation: an answer names several next hops and several roots, so that a silent
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Reason
 from overlay.core.message import Command, Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
@@ -23,6 +24,8 @@ from overlay.ring.hops import Hops
 NAMED = 32
 """Contacts in one answer, of either kind: enough that half of them may be dead."""
 MOST_ASKED = 64
+ROOT_S = 2.0
+"""For the answer of a root, which nobody else can stand in for while it is only slow."""
 
 Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=NAMED)]
 
@@ -151,31 +154,42 @@ class Lookup:
             self._hops += 1
             self._take(peer, answer)
 
+        trips = self._lookups.hops.round_trips
+        self._ask(peer, told, self._ask_next, trips.timeout_s(peer, self._lookups.timeout_s))
+
+    def _ask(
+        self, peer: Contact, told: Callable[[Next], None], passed_by: Callable[[], None], timeout_s: float
+    ) -> None:
+        """Whatever comes of it is remembered here, for the next lookup and for what is routed."""
+        lookups = self._lookups
+        ctx, hops, asked = lookups.ctx, lookups.hops, lookups.ctx.now
+
+        def answered(answer: Next) -> None:
+            hops.round_trips.note(peer, ctx.now - asked)
+            told(answer)
+
         def silent(failure: Failure) -> None:
             self._timeouts += 1
-            self._ask_next()
+            if failure.reason in (Reason.TIMEOUT, Reason.UNREACHABLE):
+                hops.suspect(peer, for_good=failure.reason is Reason.UNREACHABLE)
+            passed_by()
 
-        ctx = self._lookups.ctx
-        ctx.call(peer, FindNext(self._key), told, silent, timeout_s=self._lookups.timeout_s)
+        ctx.call(peer, FindNext(self._key), answered, silent, timeout_s=timeout_s)
 
     def _meet(self, roots: tuple[Contact, ...]) -> None:
         """The first of the predecessor's successors that answers is the root."""
         if not roots or (self._timeouts and not self._retry):
             self._fail()
             return
-        root, ctx = roots[0], self._lookups.ctx
+        root = roots[0]
 
         def answered(_: object) -> None:
             self.outcome.resolve(Found(root, self._hops, self._timeouts))
 
-        def silent(failure: Failure) -> None:
-            self._timeouts += 1
-            self._meet(roots[1:])
-
-        if root.id == ctx.me.id:
+        if root.id == self._lookups.ctx.me.id:
             answered(None)
         else:
-            ctx.call(root, FindNext(self._key), answered, silent, timeout_s=self._lookups.timeout_s)
+            self._ask(root, answered, lambda: self._meet(roots[1:]), ROOT_S)
 
     def _fail(self) -> None:
         self.outcome.fail(Indefinite(f"nobody knows more after {self._hops} hops and {self._timeouts} timeouts"))
