@@ -25,6 +25,10 @@ examples:
   peer.py join 15 4 3               peer 15 joins through peer 4
   peer.py join 15 127.0.0.2:12004 3 the same, where peer 4 listens on another address
 
+outside the classroom, with ids of 160 bits (peer.py create --help, peer.py join --at HOST:PORT --help):
+  peer.py create --port 7001 --data a
+  peer.py join --at 127.0.0.1:7001 --data b
+
 commands of a running peer: store 2067, request 4103, cancel, status, files, ring, pings off, help, quit
 """
 
@@ -102,13 +106,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _common(parser: argparse.ArgumentParser, *, classroom: bool = True) -> None:
+    parser.set_defaults(lasts=not classroom)
     add = parser.add_argument
     add("--host", type=_convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
     add("--bind", type=_convert(numeric), metavar="HOST", help="the address to listen on (that of --host)")
-    add("--base-port", type=_convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
+    if classroom:
+        add("--base-port", type=_convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
     add("--files", default="files", metavar="DIR", help="where records are stored from and received into (files)")
-    add("--keep", action="store_true", help="keep the records of an earlier run")
+    if classroom:
+        add("--keep", action="store_true", help="keep the records of an earlier run")
     add("--quiet", action="store_true", help="no ping lines, no hints")
     add("--verbose", action="store_true", help="show routes, also where stdout is no terminal")
     add("--json", action="store_true", help='what happens as JSON lines, each with "v": 1')
@@ -128,7 +135,12 @@ def _parser(prog: str, description: str, examples: str) -> argparse.ArgumentPars
 
 
 def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """For peer.py: `mode` init or join, `id`, `first` and `second` or `known`, `interval`, and the options."""
+    """For peer.py: `mode` init or join, `id`, `first` and `second` or `known`, `interval`, and the options.
+
+    With `lasts`, for a peer outside the classroom, `mode` is create or join."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.partition("=")[0] in ("create", *LASTING_ONLY) for word in words):
+        return _lasting_arguments(words)
     parser = _parser("peer.py", "One peer of a ring.", PEER_EXAMPLES)
     parser.usage = (
         "peer.py init PEER FIRST_SUCCESSOR SECOND_SUCCESSOR PING_INTERVAL [options]\n"
@@ -138,12 +150,71 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("values", nargs="*", help=argparse.SUPPRESS)
     _common(parser)
     parser.add_argument("--data", metavar="DIR", help="where this peer's own records are (files/peer-PEER)")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(words)
+    if options.mode.lower() == "join" and not options.values:
+        return _lasting_arguments(words)
     try:
         _understand(options)
     except LocalError as error:
         parser.error(str(error))
     return options
+
+
+LASTING_ONLY = ("--at", "--port", "--bits", "--successors", "--interval", "--virtual")
+LASTING_EXAMPLES = """\
+examples:
+  peer.py create --port 7001 --data a         begin a ring; or, started again, go back into it
+  peer.py join --at 127.0.0.1:7001 --data b   join it
+  peer.py join --data b                       started again: join it by whom the folder remembers
+
+The id comes from a secret that is made once in the folder of --data; whoever has the folder is the peer.
+"""
+
+
+def _lasting_arguments(words: list[str]) -> argparse.Namespace:
+    """For a peer outside the classroom: `mode` create or join, `at`, `port`, `bits`, `successors`, None where not given."""
+    parser = _parser("peer.py", "One peer of a ring outside the classroom.", LASTING_EXAMPLES)
+    parser.usage = "peer.py create [options]\n       peer.py join [--at HOST:PORT] [options]"
+    add = parser.add_argument
+    add("mode", help=argparse.SUPPRESS)
+    add("--at", type=_convert(_of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
+    add("--port", type=_convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
+    add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
+    add("--bits", type=_convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
+    add("--successors", type=_convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 8 (8)")
+    add("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    _common(parser, classroom=False)
+    options = parser.parse_args(words)
+    options.mode = options.mode.lower()
+    if options.mode not in ("create", "join"):
+        parser.error(f"{short(options.mode)} has no {', '.join(LASTING_ONLY)}: these are for create and join")
+    if options.mode == "create" and options.at is not None:
+        parser.error("create begins a ring; to come into the one of --at, join")
+    return options
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise LocalError(f"{short(text)} is not a whole number")
+    return int(text)
+
+
+def _bits(text: str) -> int:
+    from overlay.peer.preset import check_bits
+
+    return check_bits(_whole(text))
+
+
+def _listed(text: str) -> int:
+    from overlay.peer.preset import check_successors
+
+    return check_successors(_whole(text))
+
+
+def _of_a_ring(text: str) -> tuple[str, int]:
+    if ":" not in text:
+        raise LocalError(f"{short(text)} is not an address: host:port is wanted, such as 127.0.0.1:7001")
+    return _address(text)
 
 
 def _understand(options: argparse.Namespace) -> None:

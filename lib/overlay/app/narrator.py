@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from overlay.app.terminal import ERROR, HINT, PING, ROUTE, Line
-from overlay.ids import label
+from overlay.ids import CLASSROOM_BITS, label
 from overlay.ring import events as ring
 from overlay.store import events as store
 
@@ -71,7 +71,8 @@ def _left_behind(event: store.LeftBehind) -> tuple[Line, ...]:
     names = ", ".join(event.names[:NAMED]) + (" and others" if len(event.names) > NAMED else "")
     stay, them = ("stays", "it") if len(event.names) == 1 else ("stay", "them")
     why = f"nobody took {them} ({event.why})" if event.why else f"there is nobody to take {them}"
-    return _hint(f"{names} {stay} in {event.folder}: {why}; start Peer {label(event.peer)} again with --keep")
+    again = "with --keep" if event.peer < 1 << CLASSROOM_BITS else "from there"
+    return _hint(f"{names} {stay} in {event.folder}: {why}; start Peer {label(event.peer)} again {again}")
 
 
 _TABLE: dict[type[ring.Event], Callable[[Any], tuple[Line, ...]]] = {

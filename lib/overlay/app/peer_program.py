@@ -17,6 +17,7 @@ from overlay.app.start import FAILED, INTERRUPTED, LEFT, begin, end
 from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal, last_line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
+from overlay.ids import label
 
 if TYPE_CHECKING:
     import msgspec
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
-    """What the options hide. Routes are for terminals, and for whoever asks."""
-    hidden = {PING, HINT} if options.quiet else set()
+    """What the options hide. Routes are for terminals, and for whoever asks; so are the pings of a peer that lasts."""
+    hidden = {PING, HINT} if options.quiet else {PING} if options.lasts and not options.verbose else set()
     if options.quiet or not (options.verbose or is_terminal(sys.stderr)):
         hidden.add(ROUTE)
     return frozenset(hidden)
@@ -79,20 +80,7 @@ class PeerProgram:
 
     def _start(self) -> None:
         options = self.options
-        self.peer = self.make_peer(
-            options.id,
-            ping_interval_s=options.interval,
-            host=options.host,
-            bind=options.bind,
-            base_port=options.base_port,
-            files=options.files,
-            data=options.data,
-            keep=options.keep,
-            on_event=self.on_event,
-            on_crash=self.on_crash,
-        )
-        if not options.host.startswith("127.") and options.host != "::1":
-            self.output.say("the network is open: whoever reaches this address can join, store and request")
+        self.peer = self._make(options.id, base_port=options.base_port, data=options.data, keep=options.keep)
         try:
             if options.mode == "init":
                 self.peer.setup(options.first, options.second)
@@ -105,6 +93,23 @@ class PeerProgram:
             self.peer.kill()
             raise
         self.loop.settled(self.peer.ready, lambda _: self._issue_waiting())
+
+    def _make(self, id: int, **more: Any) -> Peer:
+        """A peer as the options say, not started."""
+        options = self.options
+        peer = self.make_peer(
+            id,
+            ping_interval_s=options.interval,
+            host=options.host,
+            bind=options.bind,
+            files=options.files,
+            on_event=self.on_event,
+            on_crash=self.on_crash,
+            **more,
+        )
+        if not options.host.startswith("127.") and options.host != "::1":
+            self.output.say("the network is open: whoever reaches this address can join, store and request")
+        return peer
 
     def _listen(self) -> None:
         if not self.options.json and rich_terminal(self.output):
@@ -120,7 +125,7 @@ class PeerProgram:
         # Only records are completed here: no command of a peer names another one.
         words = Words(PEER_COMMANDS, lambda place: record_names(self.options.files) if place == "NAME" else ())
         return Prompt(
-            str(self.peer.id),
+            label(self.peer.id),
             self.loop,
             self.output,
             words,
@@ -152,12 +157,12 @@ class PeerProgram:
 
     def on_crash(self, peer: Peer, why: str) -> None:
         """A defect of ours ended the peer: say so and end."""
-        self.output.error(f"peer {peer.id} ends because of a defect: {last_line(why)}")
+        self.output.error(f"peer {label(peer.id)} ends because of a defect: {last_line(why)}")
         self.loop.post(self.loop.exit, FAILED)
 
     # The peer's outcomes -------------------------------------------------------------------------------------
 
-    def _joined(self, pending: Pending[None]) -> None:
+    def _joined(self, pending: Pending[Any]) -> None:
         if pending.error is not None and not self._leaving:
             self.output.error(str(pending.error))
             self.loop.exit(FAILED)
@@ -285,6 +290,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The whole program; the exit status."""
     options = peer_arguments(arguments)
     output = begin(options, hidden_kinds(options))
+    if options.lasts:
+        from overlay.app.lasting_program import LastingProgram
+
+        return end(output, LastingProgram(options, output, real_peer).run())
     return end(output, PeerProgram(options, output, real_peer).run())
 
 

@@ -16,6 +16,7 @@ from overlay.app import jsonlines, narrator, reporter
 from overlay.app.arguments import overlay_arguments
 from overlay.app.terminal import Output, is_terminal
 from overlay.errors import OverlayError
+from overlay.ids import Key, label
 from overlay.store.names import key_of_name
 
 if TYPE_CHECKING:
@@ -60,20 +61,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _look_up(output: Output, visitor: Visitor, options: argparse.Namespace) -> int:
-    (host, port), key, began = options.at, key_of_name(options.name), time.monotonic()
+    host, port = options.at
     try:
-        path = [int(contact.id) for contact in visitor.lookup(host, port, key)]
+        bits = visitor.describe(host, port).shape.bits
+        key, began = Key(key_of_name(options.name, bits)), time.monotonic()
+        path = [contact.id for contact in visitor.lookup(host, port, key, bits)]
     except OverlayError as error:
         output.error(str(error))
         return 1
     ms = 1000 * (time.monotonic() - began)
     if options.json:
-        found = {"v": 1, "name": options.name, "key": key, "peer": path[-1], "path": path, "ms": round(ms, 3)}
-        output.write(jsonlines.encode(found))
+        found = {"name": options.name, "key": key, "peer": path[-1], "path": path, "ms": round(ms, 3)}
+        output.write(jsonlines.encode({"v": 1, **{name: jsonlines.plain(value) for name, value in found.items()}}))
     else:
         hops = narrator.count(len(path) - 1, "hop")
         output.write(
-            f"{options.name} (key {key}) belongs to Peer {path[-1]}: {' > '.join(map(str, path))}, {hops}, {ms:.1f} ms"
+            f"{options.name} (key {label(key)}) belongs to Peer {label(path[-1])}: "
+            f"{' > '.join(map(label, path))}, {hops}, {ms:.1f} ms"
         )
     return 0
 

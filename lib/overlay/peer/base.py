@@ -83,6 +83,11 @@ class PeerBase:
             return PeerView(self.id, None, None, None, None, (), (), (), ())
         return self._driver.call(self._parts.view)
 
+    def remembered(self) -> tuple[Contact, ...]:
+        """Whom it would ask for the ring if it were started again: they are on its disk."""
+        contacts = self._parts.contacts
+        return () if contacts is None else self._driver.call(lambda: contacts.remembered)
+
     def cancel(self, name: str | None = None) -> int:
         """Stop fetching what was requested under this name, or everything. How many transfers were ours."""
         return self._driver.call(self._parts.records.cancel, name)

@@ -19,7 +19,7 @@ from overlay.core.message import (
     Welcome,
 )
 from overlay.errors import Indefinite, RemoteError
-from overlay.ids import CLASSROOM_BITS, Key, distance
+from overlay.ids import CLASSROOM_BITS, Key, distance, label
 from overlay.live.frames import FrameReader, frame
 from overlay.peer.views import Neighbors
 from overlay.ring import messages
@@ -27,10 +27,10 @@ from overlay.ring.lookup import FindNext, Next
 
 READ_BYTES = 65536
 MAX_RING = 1024
-"""A walk ends here: more peers than this the classroom's ring never has."""
+"""A walk ends here."""
 
 STRANGER = 1 << 62
-"""Identifiers of visitors begin here, where no peer of the ring can live."""
+"""Identifiers of visitors begin here, where no peer of the classroom's ring can live, and of another none is to be expected."""
 
 
 class Visitor:
@@ -38,7 +38,7 @@ class Visitor:
 
     def __init__(self, timeout_s: float = 3.0):
         self._timeout_s = timeout_s
-        self._codec = Codec((messages.Ask, messages.Neighbors, FindNext, Next))
+        self._codec = Codec((messages.Ask, messages.Neighbors, messages.Describe, messages.Description, FindNext, Next))
         chance = random.SystemRandom()
         self._id = Key(STRANGER + chance.getrandbits(32))
         self._boot = chance.getrandbits(48) + 1
@@ -51,11 +51,18 @@ class Visitor:
             raise RemoteError(f"what answers at {host}:{port} is no peer")
         return answer.contact
 
+    def describe(self, host: str, port: int) -> messages.Description:
+        """What kind of ring a peer at an address is in, or on its way into."""
+        answer = self._call(self.hello(host, port), "join", messages.Describe())
+        if not isinstance(answer, messages.Description):
+            raise RemoteError(f"what answers at {host}:{port} is in no ring")
+        return answer
+
     def ask(self, peer: Contact) -> Neighbors:
         """How a peer sees the ring around it."""
         answer = self._call(peer, "ring", messages.Ask())
         if not isinstance(answer, messages.Neighbors):
-            raise RemoteError(f"Peer {peer.id} did not say who its neighbors are")
+            raise RemoteError(f"Peer {label(peer.id)} did not say who its neighbors are")
         return Neighbors(peer, answer.predecessors, answer.successors, answer.leaving)
 
     def ring(self, host: str, port: int) -> tuple[Neighbors, ...]:
@@ -75,14 +82,14 @@ class Visitor:
             ahead = list(visited.successors)
         return tuple(found.values())
 
-    def lookup(self, host: str, port: int, key: int) -> tuple[Contact, ...]:
-        """The peers that were asked on the way to a key, the one at the address first, its root last.
+    def lookup(self, host: str, port: int, key: int, bits: int = CLASSROOM_BITS) -> tuple[Contact, ...]:
+        """The peers that were asked on the way to a key of so many bits, the one at the address first, its root last.
 
         Whoever does not answer is passed over. Indefinite where nobody knows more."""
         at = self.hello(host, port)
         path, told = [at], self._next(at, key)
         while told.hops and len(path) < MAX_RING:
-            hops = sorted(told.hops, key=lambda hop: distance(hop.id, key, CLASSROOM_BITS))
+            hops = sorted(told.hops, key=lambda hop: distance(hop.id, key, bits))
             found = next(((hop, answer) for hop in hops if (answer := self._try_next(hop, key)) is not None), None)
             if found is None:
                 break
@@ -90,13 +97,13 @@ class Visitor:
             told = found[1]
         root = next((root for root in told.roots if root == path[-1] or self._try_next(root, key) is not None), None)
         if root is None:
-            raise Indefinite(f"nobody answers beyond Peer {path[-1].id}")
+            raise Indefinite(f"nobody answers beyond Peer {label(path[-1].id)}")
         return tuple(path) if root == path[-1] else (*path, root)
 
     def _next(self, peer: Contact, key: int) -> Next:
         answer = self._call(peer, "lookup", FindNext(Key(key)))
         if not isinstance(answer, Next):
-            raise RemoteError(f"Peer {peer.id} did not say who is next")
+            raise RemoteError(f"Peer {label(peer.id)} did not say who is next")
         return answer
 
     def _try_next(self, peer: Contact, key: int) -> Next | None:

@@ -22,7 +22,7 @@ from overlay.ring.messages import Describe, Description
 
 MAX_REMEMBERED = 32
 SAVE_S = 1.0
-"""From a change of neighbors to its being remembered; what changes meanwhile is one write."""
+"""From a change of neighbors to its being remembered; what changes meanwhile is one write. The first ones are not put off."""
 ASK_S = 2.0
 """For the answer of somebody who is remembered."""
 AGAIN_S = 1.0
@@ -50,7 +50,7 @@ class Contacts(Protocol):
         self.admission = admission
         self.chord = admission.chord
         self.remembered: tuple[Contact, ...] = ()
-        """Neighbors first, then fingers, then those of earlier."""
+        """What is on the disk: neighbors first, then fingers, then those of earlier."""
         self._saving = False
         self._turn = 0
         self.chord.on_change.append(self._look)
@@ -71,15 +71,17 @@ class Contacts(Protocol):
     def _look(self) -> None:
         if self.chord.member and not self._saving:
             self._saving = True
-            self.ctx.after(SAVE_S, self._save)
+            self.ctx.after(SAVE_S if len(self.remembered) > 1 else 0, self._save)
 
     def _save(self) -> None:
         self._saving = False
-        remembered = self._latest()
-        if remembered != self.remembered:
-            self.remembered = remembered
-            value = pack(Remembered(remembered))
-            self.ctx.persist((Write(KEY, Entry(value)),), _nothing, _nothing)
+        latest = self._latest()
+
+        def kept() -> None:
+            self.remembered = latest
+
+        if latest != self.remembered:
+            self.ctx.persist((Write(KEY, Entry(pack(Remembered(latest)))),), kept, _nothing)
 
     def _latest(self) -> tuple[Contact, ...]:
         chord = self.chord
@@ -207,4 +209,4 @@ class _Return:
 
 
 def _nothing(_: object = None) -> None:
-    """What is on the disk is there, or will be with the next change; who does not answer is asked in its next turn."""
+    """What is not on the disk comes there with the next change; who does not answer is asked in its next turn."""

@@ -57,6 +57,8 @@ LOOK_S = 1.0
 MOVES_AT_ONCE = 4
 ALONE_S = 15.0
 """A leaver whose last neighbor has just fallen silent looks so long for it, or for another."""
+WRITERS = 1 << 63
+"""What tells two writers of one version apart has to be a number on the wire: of a longer id the last bits are enough."""
 GIVE_UP_S = 60.0
 """A leaver that could not hand over within this time goes with what it has; `Peer.quit` waits no longer either."""
 
@@ -185,7 +187,7 @@ class Records(Protocol):
             record.hold += 1
             return Placed(record.version, record.ref.size)
         newest = max(record.version.counter if record else 0, coming.version.counter if coming else 0)
-        version = Version(newest + 1, int(self.ctx.me.id))
+        version = Version(newest + 1, int(self.ctx.me.id) % WRITERS)
         self._intake.take(store.name, store.ref, version, store.holder, moved=False)
         return Placed(version)
 

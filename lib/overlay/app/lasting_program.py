@@ -1,0 +1,101 @@
+"""peer.py create and join --at: a peer that lasts, in a ring of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from overlay.app.narrator import address, count
+from overlay.app.peer_program import PeerProgram
+from overlay.core.pending import Pending
+from overlay.errors import Indefinite, LocalError
+from overlay.ids import CHORD_BITS, in_full
+from overlay.peer.home import Home, Lasting, id_of
+from overlay.peer.preset import SUCCESSORS, of_shape
+from overlay.peer.visitor import Visitor
+from overlay.ring.messages import Shape
+
+
+def words_of(shape: Shape) -> str:
+    """What kind of ring it is."""
+    return f"ids of {shape.bits} bits and lists of {shape.successors} successors"
+
+
+class LastingProgram(PeerProgram):
+    """A peer whose id, port and contacts are those of its folder."""
+
+    _shape: Shape
+
+    def _start(self) -> None:
+        options = self.options
+        home = Home(Path(options.data))
+        secret, last = home.secret(), home.last()
+        silence = self._look(last)
+        self.peer = self._make(
+            id_of(secret, self._shape.bits),
+            port=options.port or 0,
+            last_port=last.port if last is not None else 0,
+            preset=of_shape(self._shape),
+            data=options.data,
+            keep=True,
+        )
+        try:
+            self._enter(silence)
+            home.remember(Lasting(self._shape, self.peer.port))
+        except BaseException:
+            self.peer.kill()
+            raise
+        self.loop.settled(self.peer.ready, lambda _: self._issue_waiting())
+
+    def _look(self, last: Lasting | None) -> Indefinite | None:
+        """Find out what shape the ring has. What is returned says that nobody answers at the address that was given."""
+        options, silence = self.options, None
+        known = None if last is None else last.shape
+        shape = (
+            known if known is not None else Shape(options.bits or CHORD_BITS, options.successors or SUCCESSORS, True)
+        )
+        if options.at is not None:
+            try:
+                shape = Visitor().describe(*options.at).shape
+            except Indefinite as error:
+                if known is None:
+                    raise
+                silence = error
+        elif options.mode == "join" and known is None:
+            raise LocalError(f"no ring is remembered in {options.data}: join --at HOST:PORT, or create")
+        wanted = Shape(options.bits or shape.bits, options.successors or shape.successors, shape.fingers)
+        if shape.fingers and wanted != shape:
+            which = f"the ring of {options.data}" if options.at is None else "the ring"
+            raise LocalError(f"{which} has {words_of(shape)}: leave out --bits and --successors")
+        if shape.fingers and known not in (None, shape):
+            raise LocalError(f"the ring has {words_of(shape)}, unlike that of {options.data}; choose another --data")
+        self._shape = shape
+        return silence
+
+    def _enter(self, silence: Indefinite | None) -> None:
+        options = self.options
+        if options.mode == "create":
+            self.loop.settled(self.peer.create(), self._came_back)
+        elif options.at is not None and silence is None:
+            joining = self.peer.join(address(*options.at))
+            self.loop.settled(joining, self._joined)
+            self.loop.patience(joining, address(*options.at), self.output.say)
+        else:
+            if silence is not None:
+                self.output.say(f"{silence}; looking for the others of the ring")
+            coming = self.peer.come_back()
+            self.loop.settled(coming, self._came_back)
+            self.loop.patience(coming, "any peer that is remembered", self.output.say)
+
+    def _came_back(self, pending: Pending[bool]) -> None:
+        if pending.error is None and not pending.result():
+            how = f"peer.py join --at {address(self.peer.host, self.peer.port)} --data DIR"
+            self.output.say(f"a ring begins here; on another terminal or machine: {how}")
+        self._joined(pending)
+
+    def _status(self) -> None:
+        if not self.options.json:
+            place = address(self.peer.host, self.peer.port)
+            kept = count(len(self.peer.remembered()), "peer")
+            self.output.answer([f"Peer {in_full(self.peer.id)} at {place}, remembers {kept}"])
+            self.output.answer([f"the ring has {words_of(self._shape)}"])
+        super()._status()
