@@ -13,11 +13,12 @@ from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.errors import LocalError
 from overlay.gossip.base import Join
-from overlay.gossip.detection.messages import Ack, Members, Nack, Probe, ProbeFor, SwimConfig, Told
+from overlay.gossip.detection.messages import Ack, Members, Nack, Probe, ProbeFor, SwimConfig, Sync, Told
 from overlay.gossip.detection.swim import Swim
 from overlay.gossip.detection.updates import ALIVE, DEAD, SUSPECT, Member, Rumors, Update, overrides, suspicion_s
 from overlay.ids import Key
-from overlay.sim import Simulation
+from overlay.sim import Network, Simulation
+from overlay.sim.faults import Faults
 from tests.fakes import FakeContext, alone, contact
 
 ME, A, B, C, D = (contact(number) for number in range(5))
@@ -274,6 +275,27 @@ def test_it_is_a_failure_detector() -> None:
     sim.run_for(60)
     assert all(len(node.neighbors()) == 5 for number, node in enumerate(nodes) if number not in (5, 6))
     assert nodes[0].on_join(contact(7), Join()).updates[0].contact == contact(0)
+
+
+def test_two_members_tell_each_other_all_they_know_and_hearsay_is_no_confirmation() -> None:
+    node, _ = swim(A, B, C)
+    node.on_told(B, Told((Update(A, DEAD, 0), Update(B, SUSPECT, 0, C.id))))
+    other, _ = swim(A, B, D)
+    answer = other.on_sync(C, Sync(node._everything(C)))
+    assert {update.contact for update in answer.updates} == {ME, A, B, D}
+    assert status(other, A) == DEAD and other.members[B.id].accusers == {C.id}
+    node.on_told(D, Told(answer.updates))
+    assert D in node.neighbors() and node.members[B.id].accusers == {C.id}
+
+
+def test_whoever_has_missed_the_news_hears_it_in_an_exchange() -> None:
+    """Without exchanges, some of 64 that come at once never know of all."""
+    sim = Simulation(3, Faults(Network(), loss=0.3))
+    nodes = [Swim("g", SwimConfig(spread=0.5)) for _ in range(64)]
+    for number, node in enumerate(nodes):
+        sim.start(sim.add(contact(number), node))
+        node.join([contact(0).address] if number else [])
+    sim.run_until(lambda: all(len(node.neighbors()) == 63 for node in nodes), 40)
 
 
 def test_parameters_out_of_range_are_named() -> None:

@@ -15,6 +15,9 @@ MAX_INTRODUCED = 1000
 MAX_TOLD = 12
 """Updates in a message that carries nothing else; as many as fit a datagram, whatever the addresses."""
 
+SYNC_S = 10.0
+"""For the answer to a Sync."""
+
 PADDING = bytes(160)
 """Room in a probe, and so in its acknowledgement, for a few updates."""
 
@@ -53,8 +56,14 @@ class Told(Datagram, frozen=True):
     updates: tuple[Update, ...]
 
 
+class Sync(Command, frozen=True):
+    """A call: all members that the sender knows, the dead among them, for all that you know."""
+
+    updates: tuple[Update, ...]
+
+
 class Members(Command, frozen=True):
-    """The answer to a Join."""
+    """The answer to a Join or a Sync."""
 
     updates: tuple[Update, ...]
 
@@ -78,6 +87,9 @@ class SwimConfig(msgspec.Struct, frozen=True):
     """While there is news, it goes out on its own so often, besides on probes; 0: it does not, as in SW02."""
     fanout: int = 3
     """To so many."""
+    sync_s: float = 30.0
+    """Between two exchanges of all that is known with one member, so that nothing is missed for good; the first ones come
+    sooner, for a group that meets. 0: none, as in SW02. Only where the protocol keeps time itself."""
     infection: bool = True
     """News travels on probes; without, a death is multicast by whoever finds it (SW02, section 3)."""
     suspicion: bool = True
@@ -104,6 +116,7 @@ class SwimConfig(msgspec.Struct, frozen=True):
         check(0 <= self.helpers <= 32, f"{self.helpers} helpers")
         check(1 <= self.updates <= 8, f"{self.updates} updates in a message, of 1 to 8")
         check(self.gossip_s == 0 or self.gossip_s >= 0.01, f"gossip every {self.gossip_s} s")
+        check(self.sync_s == 0 or self.sync_s >= self.period_s, f"an exchange every {self.sync_s} s")
         check(0 <= self.fanout <= 16, f"a fanout of {self.fanout}")
         check(0.5 <= self.spread <= 100 and self.alpha > 0 and self.beta >= 1, "spread, alpha, beta")
         check(1 <= self.confirmations <= 32 and 0 <= self.health <= 32, "confirmations, health")

@@ -9,6 +9,8 @@ Deviation: an acknowledgement is no longer than its probe, for a datagram's send
 and an acknowledgement carries as much news as fits. Deviation: while there is news it is told on its own too, as in
 LG18's implementation: a member that comes is known in a second, not in log n periods. Deviation: a member may
 object to its own death, as it may there: SW02's confirmed dead come back as others, and what they still say does harm.
+Deviation: now and then two members tell each other all they know, as there: news is told a limited number of times, and
+whoever misses it would never hear.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from overlay.core.codec import is_sound, pack
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Timer
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.protocol import on
@@ -27,15 +29,22 @@ from overlay.gossip.detection.messages import (
     MAX_INTRODUCED,
     MAX_TOLD,
     NACK_AT,
+    SYNC_S,
     Ack,
     Members,
     Nack,
     Probe,
     ProbeFor,
     SwimConfig,
+    Sync,
     Told,
 )
 from overlay.gossip.detection.updates import ALIVE, DEAD, SUSPECT, Member, Update
+from overlay.ids import Key
+
+
+def _not_now(failure: Failure) -> None:
+    """Another time, with another member."""
 
 
 class Swim(Group):
@@ -48,12 +57,14 @@ class Swim(Group):
         super().__init__(network, config)
         self.probes = self.silences = 0
         """Of ours, and those that nobody answered."""
+        self._syncing: Timer | None = None
 
     def start(self) -> None:
         super().start()
         if self.config.timer:
             self.ctx.after(self.ctx.rng.random() * self.config.period_s, self._tick)
             self.every(self.config.gossip_s, self.gossip)
+            self._sync_after(self.config.period_s / 2)
 
     def _tick(self) -> None:
         if self.running:
@@ -98,14 +109,47 @@ class Swim(Group):
 
     @on(Join)
     def on_join(self, sender: Contact, message: Join) -> Members:
-        known = [m for m in self.members.values() if m.status != DEAD and m.contact.id != sender.id]
-        updates = [Update(m.contact, m.status, m.incarnation) for m in known[: MAX_INTRODUCED - 1]]
+        known = self._everything(sender)
         self._apply(Update(sender, ALIVE, 0))
-        return Members((self._mine(), *updates))
+        return Members(known)
 
     def admitted(self, contact: Contact, answer: Any) -> None:
         self._hear(answer.updates)
         self._rumors.add(self._mine())
+        if self.config.timer:
+            self._sync_after(self.config.period_s / 2)
+
+    def _everything(self, listener: Contact) -> tuple[Update, ...]:
+        """What is known of all others, for one of them; of a large group, of some."""
+        known = [member for member in self.members.values() if member.contact.id != listener.id]
+        if len(known) >= MAX_INTRODUCED:
+            known = self.ctx.rng.sample(known, MAX_INTRODUCED - 1)
+        # A suspicion is the one of a member who has it of its own: hearsay confirms nothing.
+        return self._mine(), *(
+            Update(m.contact, m.status, m.incarnation, min(m.accusers, default=Key(0))) for m in known
+        )
+
+    def _sync_after(self, base_s: float) -> None:
+        if self._syncing is not None:
+            self._syncing.cancel()
+        if self.config.sync_s:
+            self._syncing = self.ctx.after(base_s * (0.5 + self.ctx.rng.random()), self._sync, base_s)
+
+    def _sync(self, base_s: float) -> None:
+        if not self.running:
+            return
+        self._syncing = None
+        self._sync_after(min(2 * base_s, self.config.sync_s))
+        for peer in self.sample(1):
+            request = Sync(self._everything(peer))
+            self.ask(peer, request, Members, lambda known: self._hear(known.updates), _not_now, timeout_s=SYNC_S)
+
+    @on(Sync)
+    def on_sync(self, sender: Contact, message: Sync) -> Members:
+        known = self._everything(sender)
+        self._meet(sender)
+        self._hear(message.updates)
+        return Members(known)
 
     # Probing: SW02 section 3.1, with the list of 4.3 ---------------------------------------------------------
 
