@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,14 @@ class Folder:
     def entries(self, service: str) -> Mapping[str, Entry]:
         return dict(self.kept.get(service, {}))
 
-    def write(self, service: str, batch: Batch) -> None:
+    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
         if self.full:
-            raise LocalError("no room")
+            return [LocalError("no room")] * len(batches)
+        for service, batch in batches:
+            self.write(service, batch)
+        return [None] * len(batches)
+
+    def write(self, service: str, batch: Batch) -> None:
         entries = self.kept.setdefault(service, {})
         for step in batch:
             if isinstance(step, Export):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from overlay.core.context import Reason
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
-from overlay.core.storage import Entry, Write
+from overlay.core.storage import Batch, Entry, Write
 from overlay.errors import Indefinite, LocalError
 from overlay.ids import Key
 from overlay.live.addresses import PortTaken
@@ -189,6 +190,32 @@ def test_durable_writes_are_there_in_the_next_life_and_a_full_disk_says_so(make:
         one.wait(one.call(talk(one).persist, Write("c", Entry(b"3"))), PATIENCE_S)
     one.kill()
     assert talk(make(1, blobs=folder)).ctx.stored() == {"b": Entry(b"2")}
+
+
+def test_writes_that_wait_for_the_disk_are_written_together_and_told_in_order(make: Make, tmp_path: Path) -> None:
+    groups: list[int] = []
+
+    class Slow(Folder):
+        def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
+            groups.append(len(batches))
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+            super().write_all(batches)
+            return [LocalError("not this one") if number == 4 else None for number in range(len(batches))]
+
+    begun, go_on = threading.Event(), threading.Event()
+    one = make(1, blobs=Slow(tmp_path / "kept"))
+    told: list[int] = []
+    first = one.call(talk(one).persist, Write("a", Entry(b"0")))
+    assert begun.wait(PATIENCE_S)
+    rest = [one.call(talk(one).persist, Write("a", Entry(b"%d" % number))) for number in range(1, 10)]
+    for number, pending in enumerate([first, *rest]):
+        one.call(pending.when_done, lambda _, number=number: told.append(number))
+    go_on.set()
+    one.wait(rest[-1], PATIENCE_S)
+    assert told == list(range(10))
+    assert [number for number, pending in enumerate(rest) if pending.error is not None] == [4]
+    assert groups == [1, 9]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol as Interface
 
 from overlay.core.storage import Batch, BlobRef, Entry
+from overlay.errors import LocalError
 
 
 class Partial(Interface):
@@ -41,8 +42,11 @@ class BlobStore(Interface):
     def entries(self, service: str) -> Mapping[str, Entry]:
         """What is durable for a service. LocalError when the disk cannot be read."""
 
-    def write(self, service: str, batch: Batch) -> None:
-        """Do the batch in order; durable on return. LocalError when the disk will not, or is full."""
+    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
+        """Do the batches of services in order; durable on return, or why not: the disk will not, or is full.
+
+        They waited together, so they may share the syncs of the disk; one that fails does not fail the others.
+        """
 
     def find(self, name: str) -> BlobRef:
         """Hash a file of the shared folder; `source` serves it from then on.

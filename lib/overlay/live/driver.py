@@ -38,6 +38,9 @@ from overlay.live.watching import Hellos, Watches
 from overlay.live.workers import DISK, Lane
 
 T = TypeVar("T")
+_ToWrite = tuple[str, Batch, Callable[[], None], OnFailed]
+"""A service, what it wants to be durable, and whom to tell."""
+
 DATAGRAM_BYTES = MAX_DATAGRAM_BYTES + 1
 """Room for a datagram; whatever is longer than a message may be is dropped unread."""
 
@@ -61,7 +64,8 @@ class Driver:
 
     __slots__ = (
         "_crashed", "_events", "_later", "_listener", "_lock", "_on_crash", "_on_event", "_other_udp", "_owner",
-        "_purge_at", "_telling", "_timer_count", "_timers", "_udp", "blobs", "bodies", "closed", "disk", "drops",
+        "_purge_at", "_telling", "_timer_count", "_timers", "_to_write", "_udp", "blobs",
+        "bodies", "closed", "disk", "drops",
         "hellos", "me", "node", "observers", "pulls", "source", "traffic", "watches",
     )  # fmt: skip
 
@@ -106,6 +110,7 @@ class Driver:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._purge_at = 64
+        self._to_write: list[_ToWrite] = []
         self._events: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._telling = threading.Lock()
 
@@ -298,8 +303,30 @@ class Driver:
     # Disk and bodies -----------------------------------------------------------------------------------------
 
     def persist(self, service: str, batch: Batch, on_durable: Callable[[], None], on_failed: OnFailed) -> None:
-        """See `Context`. Batches of one node are written in order."""
-        self.disk.submit(self._job(lambda: self.blobs.write(service, batch), lambda _: on_durable(), on_failed))
+        """See `Context`. Batches of one node are written in order, and those that wait at the same time together."""
+        self._to_write.append((service, batch, on_durable, on_failed))
+        self.disk.submit(self._write)
+
+    def _write(self) -> None:
+        # The node appends to the same list meanwhile; whatever comes too late for this turn has a turn of its own.
+        count = len(self._to_write)
+        todo = self._to_write[:count]
+        del self._to_write[:count]
+        if not todo:
+            return
+        try:
+            errors = self.blobs.write_all([(service, batch) for service, batch, _, _ in todo])
+        except Exception:
+            self.crash()
+            return
+        self.post(self._written, todo, errors)
+
+    def _written(self, done: Sequence[_ToWrite], errors: Sequence[LocalError | None]) -> None:
+        for (_, _, on_durable, on_failed), error in zip(done, errors, strict=True):
+            if error is None:
+                self.later(on_durable)
+            else:
+                self.later(on_failed, Failure(Reason.LOCAL, str(error)))
 
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         """See `Context`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from overlay.core.blobstore import Partial
@@ -74,9 +74,9 @@ class NoDisk:
         """See `BlobStore`."""
         return {}
 
-    def write(self, service: str, batch: Batch) -> None:
+    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
         """See `BlobStore`."""
-        raise LocalError("this peer has no disk")
+        return [LocalError("this peer has no disk")] * len(batches)
 
     def find(self, name: str) -> BlobRef:
         """See `BlobStore`."""
