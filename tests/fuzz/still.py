@@ -54,7 +54,7 @@ class Still(ThreadDriver):
         for _ in range(min(TIMERS, len(self._timers))):
             timer = min(self._timers)
             self._timers.remove(timer)
-            self.call(self._run_timer, timer[2])
+            self.call(timer[2].fire)
 
     def _act(self, datagrams: Any) -> None:
         assert self.traffic is not None
@@ -116,11 +116,12 @@ class NoBodies:
 
 def incoming() -> Connection:
     """A stranger's connection."""
-    return Connection(cast(socket.socket, None), ("127.0.0.1", 9), 0.0, outgoing=False)
+    return Connection(cast(Wire, NoWire()), cast(socket.socket, None), ("127.0.0.1", 9), 0.0, outgoing=False)
 
 
 def outgoing(driver: Still) -> Connection:
     """The connection on which all of its questions went out."""
-    connection = Connection(cast(socket.socket, None), ("127.0.0.1", NEIGHBORS[0]), 0.0, outgoing=True)
+    place = ("127.0.0.1", NEIGHBORS[0])
+    connection = Connection(cast(Wire, NoWire()), cast(socket.socket, None), place, 0.0, outgoing=True)
     connection.outstanding.update(dict.fromkeys([*driver.node.calls, *driver.hellos._open]))
     return connection

@@ -65,6 +65,13 @@ class Timer:
         self.callback = None
         self.args = ()
 
+    def fire(self) -> None:
+        """Call back now, unless it was cancelled."""
+        callback, args = self.callback, self.args
+        if callback is not None:
+            self.cancel()
+            callback(*args)
+
     @property
     def active(self) -> bool:
         """Whether the callback is still to come."""

@@ -133,12 +133,15 @@ class Driver:
         if self._owner == threading.get_ident():
             self._later.append((function, args))
         else:
-            self.call(function, *args)
+            self._enter(function, args)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Enter the node and bring back what `function` returns. What it raises is the caller's."""
         if self._owner == threading.get_ident():
             raise LocalError("this is inside the node already: call the function itself")
+        return self._enter(function, args)
+
+    def _enter(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         datagrams: list[tuple[bytes, Address]] = []
         try:
             with self._lock:
@@ -147,14 +150,24 @@ class Driver:
                     return function(*args)
                 finally:
                     try:
-                        while self._later:
-                            handler, its_args = self._later.pop(0)
-                            handler(*its_args)
+                        self._finish()
                     finally:
                         datagrams = self.traffic.take_datagrams() if self.traffic else []
                         self._owner = 0
         finally:
             self._act(datagrams)
+
+    def _finish(self) -> None:
+        """A handler has returned: what waited for that is done now, and what it sent is made bytes.
+
+        Not before, for the stack of a thread is as deep as the deepest call ever was, and stays so."""
+        while self._later:
+            handler, args = self._later.pop(0)
+            handler(*args)
+        if self.traffic is not None:
+            self.traffic.seal()
+            if self._later:
+                self._finish()
 
     def later(self, function: Callable[..., None], *args: Any) -> None:
         """From inside the node: run it when the current handler has returned."""
@@ -262,16 +275,8 @@ class Driver:
     def _fire(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            timer = heapq.heappop(self._timers)[2]
-            if timer.callback is not None:
-                self._later.append((self._run_timer, (timer,)))
-
-    def _run_timer(self, timer: Timer) -> None:
-        # The handler before this one may have cancelled it.
-        if timer.callback is not None:
-            callback, args = timer.callback, timer.args
-            timer.cancel()
-            callback(*args)
+            heapq.heappop(self._timers)[2].fire()
+            self._finish()
 
     def dropped(self, node: Node, why: str, sender: Contact | None) -> None:
         """See `Host`."""

@@ -43,18 +43,19 @@ class SelectorPoller:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
 
-    def watch(self, sock: socket.socket | int, owner: Ready, *, write: bool) -> None:
+    def watch(self, sock: socket.socket, owner: Ready, *, write: bool) -> None:
         """See `Poller`."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
-        if sock in self.selector.get_map():
-            self.selector.modify(sock, events, owner)
+        # By descriptor, for a selector that does not know a socket says so with all that there is to say of it.
+        events, fd = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0), sock.fileno()
+        if fd in self.selector.get_map():
+            self.selector.modify(fd, events, owner)
         else:
-            self.selector.register(sock, events, owner)
+            self.selector.register(fd, events, owner)
 
     def forget(self, sock: socket.socket) -> None:
         """See `Poller`."""
-        if sock in self.selector.get_map():
-            self.selector.unregister(sock)
+        if sock.fileno() in self.selector.get_map():
+            self.selector.unregister(sock.fileno())
 
     def poll(self, timeout_s: float | None) -> None:
         """Wait, and call whom it concerns."""
@@ -63,6 +64,22 @@ class SelectorPoller:
                 key.data.writable()
             if events & selectors.EVENT_READ:
                 key.data.readable()
+
+
+class _Loop(threading.Thread):
+    """One of the three threads."""
+
+    def __init__(self, name: str, loop: Callable[[], None], crash: Callable[[], None]):
+        super().__init__(name=name, daemon=True)
+        self._loop = loop
+        self._crash = crash
+
+    def run(self) -> None:
+        """See `threading.Thread`."""
+        try:
+            self._loop()
+        except BaseException:
+            self._crash()
 
 
 class ThreadDriver(Driver):
@@ -91,7 +108,7 @@ class ThreadDriver(Driver):
         assert self._listener is not None
         self.traffic = traffic = Traffic(self)
         self._waker, self._poller = Waker(), SelectorPoller()
-        self._poller.watch(self._waker.descriptor, self._waker, write=False)
+        self._poller.selector.register(self._waker.descriptor, selectors.EVENT_READ, self._waker)
         traffic.wire = Wire(traffic, self._poller, self._listener, time.monotonic)
         try:
             self.call(self.node.start)
@@ -106,9 +123,7 @@ class ThreadDriver(Driver):
                     ("udp-ping-server", self._ping_server_loop),
                     ("udp-ping-client", self._clock_loop),
                 ):
-                    thread = threading.Thread(
-                        target=self._guarded, args=(loop,), name=f"{name}-{self.me.id}", daemon=True
-                    )
+                    thread = _Loop(f"{name}-{self.me.id}", loop, self.crash)
                     self._threads.append(thread)
                     thread.start()
             finally:
@@ -190,12 +205,6 @@ class ThreadDriver(Driver):
             self.crash()
 
     # Threads -------------------------------------------------------------------------------------------------
-
-    def _guarded(self, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except BaseException:
-            self.crash()
 
     def _command_loop(self) -> None:
         assert self.traffic is not None

@@ -41,6 +41,8 @@ class Traffic:
         self.gate = Gate(driver.node)
         self._ways: dict[tuple[Contact, int], Way] = {}
         self._asked_by_datagram: dict[int, None] = {}
+        self._outbox: list[tuple[Contact, int, str, int, Message, Way | None]] = []
+        """What handlers have sent and nobody has sealed yet."""
         self._frames: list[tuple[Connection | Address, bytes, int]] = []
         self._datagrams: list[tuple[bytes, Address]] = []
 
@@ -69,13 +71,30 @@ class Traffic:
         way = self._ways.pop((peer, number), None) if kind >= REPLY else None
         if kind >= REPLY and way is None:
             self._drop("an answer without a question", peer)
-            return
-        try:
-            data = self.gate.seal(peer, kind, service, number, message)
-        except LocalError as error:
-            self._too_long(peer, kind, service, number, way, str(error))
-            return
-        for observer in self._driver.observers:
+        else:
+            self._outbox.append((peer, kind, service, number, message, way))
+
+    def send_hello(self, address: Address, number: int) -> None:
+        """Ask who lives at an address."""
+        self._outbox.append((Contact(Key(0), *address), CALL, "", number, Hello(), None))
+
+    def seal(self) -> None:
+        """Make bytes of what was sent."""
+        while self._outbox:
+            outbox, self._outbox = self._outbox, []
+            for peer, kind, service, number, message, way in outbox:
+                try:
+                    data = self.gate.seal(peer, kind, service, number, message)
+                except LocalError as error:
+                    self._too_long(peer, kind, service, number, way, str(error))
+                else:
+                    self._sealed(peer, kind, service, number, message, way, data)
+
+    def _sealed(
+        self, peer: Contact, kind: int, service: str, number: int, message: Message, way: Way | None, data: bytes
+    ) -> None:
+        # A greeting has no service: it is the driver's own.
+        for observer in self._driver.observers if service else ():
             observer.sent(time.monotonic(), self._node.me, peer, kind, service, message)
         if isinstance(way, Connection):
             way.owed -= 1
@@ -113,11 +132,6 @@ class Traffic:
         elif kind == REPLY and way is not None:
             self._ways[peer, number] = way
             self._node.refuse(peer, service, number, why)
-
-    def send_hello(self, address: Address, number: int) -> None:
-        """Ask who lives at an address."""
-        anybody = Contact(Key(0), *address)
-        self._frames.append((address, self.gate.seal(anybody, CALL, "", number, Hello()), number))
 
     # What comes in -------------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ class Pings(Protocol):
     def watch(self, ranks: dict[Contact, int], awaited: frozenset[int] = frozenset()) -> None:
         """Watch exactly these peers. A new one is probed at once, so that it hears of us and we of it."""
         wanted = {contact.id: (contact, rank) for contact, rank in ranks.items()}
-        ranked = sorted((rank, contact.id) for contact, rank in ranks.items() if rank)
-        self._ranked = tuple([number for _, number in ranked])
+        ranked = {rank: contact.id for contact, rank in ranks.items() if rank}
+        self._ranked = tuple([ranked[rank] for rank in range(1, max(ranked, default=0) + 1) if rank in ranked])
         for number in [number for number in self.watched if number not in wanted]:
             self._drop(number)
         for number, (contact, rank) in wanted.items():
