@@ -196,3 +196,32 @@ def test_a_script() -> None:
 def test_a_wrong_script_names_the_line(line: str) -> None:
     with pytest.raises(LocalError, match=r"^line 2 of the script: "):
         script.steps(f"ring\n{line}\n")
+
+
+def test_a_peer_outside_the_classroom() -> None:
+    created = arguments.peer_arguments(["create", "--port", "7001", "--bits", "32", "--virtual", "4", "--data", "a"])
+    assert (created.lasts, created.mode, created.port, created.bits, created.virtual) == (True, "create", 7001, 32, 4)
+    joined = arguments.peer_arguments(["join", "--at", "localhost:7001"])
+    assert (joined.lasts, joined.at, joined.port, joined.data) == (True, ("127.0.0.1", 7001), None, "files/peer")
+    again = arguments.peer_arguments(["join", "--data", "b"])
+    assert (again.lasts, again.at, again.data) == (True, None, "b")
+    assert not arguments.peer_arguments(["join", "15", "4", "3", "--data", "b"]).lasts
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("create --bits 33", "8 to 32, 64, 128 or 160"),
+        ("create --successors 9", "2 to 8 successors"),
+        ("create --virtual 0", "1 to 64 members"),
+        ("create --at 127.0.0.1:7001", "join"),
+        ("join --at 7001", "is not an address"),
+        ("create --base-port 12000", "--base-port"),
+        ("init 2 4 5 3 --port 7001", "2 4 5 3"),
+    ],
+)
+def test_what_a_peer_outside_the_classroom_cannot_be(line: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        arguments.peer_arguments(line.split())
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n")) == (2, 1) and part in said

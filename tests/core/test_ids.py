@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay.ids import between, digits, distance, key_of, owns
+from overlay.ids import between, digits, distance, in_full, key_of, label, owns
 
 points = st.integers(0, 255)
 
@@ -53,3 +53,10 @@ def test_a_names_key_is_the_head_of_its_sha1() -> None:
 def test_a_key_has_1_to_160_bits(bits: int) -> None:
     with pytest.raises(ValueError, match="160"):
         key_of(b"abc", bits)
+
+
+def test_ids_are_shown_in_decimal_or_by_their_first_digits() -> None:
+    assert [label(key) for key in (0, 255, 2**32 - 1)] == ["0", "255", "4294967295"]
+    long = 0x0123456789ABCDEF0123456789ABCDEF01234567
+    assert (label(long), in_full(long)) == ("01234567", "0123456789abcdef0123456789abcdef01234567")
+    assert (label(2**60), label(2**100)) == ("10000000", "00000010")

@@ -161,6 +161,7 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
 
 
 LASTING_ONLY = ("--at", "--port", "--bits", "--successors", "--interval", "--virtual")
+MOST_VIRTUAL = 64
 LASTING_EXAMPLES = """\
 examples:
   peer.py create --port 7001 --data a         begin a ring; or, started again, go back into it
@@ -183,6 +184,7 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("--bits", type=_convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
     add("--successors", type=_convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 8 (8)")
     add("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    add("--virtual", type=_convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
     _common(parser, classroom=False)
     options = parser.parse_args(words)
     options.mode = options.mode.lower()
@@ -196,6 +198,12 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
 def _whole(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text):
         raise LocalError(f"{short(text)} is not a whole number")
+    return int(text)
+
+
+def _virtual(text: str) -> int:
+    if not 1 <= _whole(text) <= MOST_VIRTUAL:
+        raise LocalError(f"one peer is 1 to {MOST_VIRTUAL} members of a ring, not {int(text)}")
     return int(text)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from overlay.app.narrator import address, count
 from overlay.app.peer_program import PeerProgram
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError
-from overlay.ids import CHORD_BITS, in_full
+from overlay.ids import CHORD_BITS, in_full, label
 from overlay.peer.home import Home, Lasting, id_of
 from overlay.peer.preset import SUCCESSORS, of_shape
 from overlay.peer.visitor import Visitor
 from overlay.ring.messages import Shape
+
+if TYPE_CHECKING:
+    from overlay.peer import Peer
 
 
 def words_of(shape: Shape) -> str:
@@ -30,14 +34,8 @@ class LastingProgram(PeerProgram):
         home = Home(Path(options.data))
         secret, last = home.secret(), home.last()
         silence = self._look(last)
-        self.peer = self._make(
-            id_of(secret, self._shape.bits),
-            port=options.port or 0,
-            last_port=last.port if last is not None else 0,
-            preset=of_shape(self._shape),
-            data=options.data,
-            keep=True,
-        )
+        self.peer = self._members(secret, last)
+        self._warn()
         try:
             self._enter(silence)
             home.remember(Lasting(self._shape, self.peer.port))
@@ -45,6 +43,21 @@ class LastingProgram(PeerProgram):
             self.peer.kill()
             raise
         self.loop.settled(self.peer.ready, lambda _: self._issue_waiting())
+
+    def _members(self, secret: bytes, last: Lasting | None) -> Peer:
+        options, bits = self.options, self._shape.bits
+        more = {"preset": of_shape(self._shape), "keep": True}
+        others = [
+            self._make(id_of(secret, bits, number), data=Path(options.data) / f"virtual-{number}", **more)
+            for number in range(1, options.virtual)
+        ]
+        if others:
+            more["others"] = others
+        port, last_port = options.port or 0, last.port if last is not None else 0
+        return self._make(id_of(secret, bits), port=port, last_port=last_port, data=options.data, **more)
+
+    def _before(self, peer: Peer) -> str:
+        return f"{label(peer.id)}: " if self.options.virtual > 1 else ""
 
     def _look(self, last: Lasting | None) -> Indefinite | None:
         """Find out what shape the ring has. What is returned says that nobody answers at the address that was given."""
@@ -98,4 +111,6 @@ class LastingProgram(PeerProgram):
             kept = count(len(self.peer.remembered()), "peer")
             self.output.answer([f"Peer {in_full(self.peer.id)} at {place}, remembers {kept}"])
             self.output.answer([f"the ring has {words_of(self._shape)}"])
+            if self.options.virtual > 1:
+                self.output.answer([f"{self.options.virtual} members of the ring are this peer; the first:"])
         super()._status()

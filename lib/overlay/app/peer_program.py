@@ -81,6 +81,7 @@ class PeerProgram:
     def _start(self) -> None:
         options = self.options
         self.peer = self._make(options.id, base_port=options.base_port, data=options.data, keep=options.keep)
+        self._warn()
         try:
             if options.mode == "init":
                 self.peer.setup(options.first, options.second)
@@ -97,7 +98,7 @@ class PeerProgram:
     def _make(self, id: int, **more: Any) -> Peer:
         """A peer as the options say, not started."""
         options = self.options
-        peer = self.make_peer(
+        return self.make_peer(
             id,
             ping_interval_s=options.interval,
             host=options.host,
@@ -107,9 +108,10 @@ class PeerProgram:
             on_crash=self.on_crash,
             **more,
         )
-        if not options.host.startswith("127.") and options.host != "::1":
+
+    def _warn(self) -> None:
+        if not self.options.host.startswith("127.") and self.options.host != "::1":
             self.output.say("the network is open: whoever reaches this address can join, store and request")
-        return peer
 
     def _listen(self) -> None:
         if not self.options.json and rich_terminal(self.output):
@@ -153,7 +155,11 @@ class PeerProgram:
             self.output.write(jsonlines.encode(jsonlines.event_object(peer.id, event, lines)))
             return
         for line in lines:
-            self.output.show(line)
+            self.output.show(line, self._before(peer))
+
+    def _before(self, peer: Peer) -> str:
+        """What tells its lines from another peer's."""
+        return ""
 
     def on_crash(self, peer: Peer, why: str) -> None:
         """A defect of ours ended the peer: say so and end."""
@@ -280,7 +286,11 @@ class PeerProgram:
 
 
 def real_peer(*args: Any, **keywords: Any) -> Peer:
-    """A Peer; imported only when the arguments are right, which keeps their errors quick."""
+    """A Peer, or several; imported only when the arguments are right, which keeps their errors quick."""
+    if "others" in keywords:
+        from overlay.peer.virtual import VirtualPeer
+
+        return VirtualPeer(*args, **keywords)
     from overlay.peer import Peer
 
     return Peer(*args, **keywords)

@@ -124,7 +124,7 @@ class Peer(PeerBase):
 
     def _begin(self) -> None:
         with self._guard:
-            if self._begun:
+            if self._begun or self.closed.is_set():
                 raise LocalError(f"Peer {label(self.id)} was started already")
             self._begun = True
         try:

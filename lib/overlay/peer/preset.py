@@ -48,13 +48,18 @@ def check_successors(count: int) -> int:
     return count
 
 
-def chord(bits: int = CHORD_BITS, successors: int = SUCCESSORS) -> Preset:
+def chord(bits: int = CHORD_BITS, successors: int = SUCCESSORS, *, swim: bool = False) -> Preset:
     """A ring with fingers."""
-    return Preset(RingConfig(bits=check_bits(bits), successors=check_successors(successors)), FingerConfig())
+    ring = RingConfig(bits=check_bits(bits), successors=check_successors(successors))
+    if not swim:
+        return Preset(ring, FingerConfig())
+    from overlay.gossip.detection.messages import SwimConfig
+
+    return Preset(ring, FingerConfig(), SwimConfig())
 
 
 def of_shape(shape: Shape) -> Preset:
     """What fits into a ring that was asked for its shape; LocalError where that is a classroom's, or none of ours."""
     if not shape.fingers:
         raise LocalError("it is a classroom's ring; join it by: peer.py join PEER KNOWN_PEER PING_INTERVAL")
-    return chord(shape.bits, shape.successors)
+    return chord(shape.bits, shape.successors, swim=shape.swim)

@@ -166,7 +166,8 @@ class Admission(Protocol):
     def shape(self) -> Shape:
         """What kind of ring this peer can be in."""
         config = self.chord.config
-        return Shape(config.bits, config.successors, self.router.hops.fingers is not None)
+        fingers, swim = self.router.hops.fingers is not None, self.chord.pings.detector is not None
+        return Shape(config.bits, config.successors, fingers, swim)
 
     @on(Describe)
     def on_describe(self, sender: Contact, question: Describe) -> Message:
@@ -308,6 +309,8 @@ def unlike(ring: Shape, newcomer: Shape) -> str:
         return f"the ring has lists of {ring.successors} successors, the newcomer of {newcomer.successors}"
     if ring.fingers != newcomer.fingers:
         return f"the ring has {'' if ring.fingers else 'no '}fingers, unlike the newcomer"
+    if ring.swim != newcomer.swim:
+        return f"the ring has {'' if ring.swim else 'no '}SWIM for its failure detector, unlike the newcomer"
     return ""
 
 

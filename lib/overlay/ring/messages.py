@@ -83,6 +83,8 @@ class Shape(msgspec.Struct, frozen=True, array_like=True, gc=False):
     bits: int = CLASSROOM_BITS
     successors: int = 4
     fingers: bool = False
+    swim: bool = False
+    """Whether another failure detector than the pings says who is dead."""
 
 
 class Describe(Command, frozen=True):
