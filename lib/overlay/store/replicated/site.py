@@ -1,0 +1,89 @@
+"""What the parts of one peer's store share: its shelf, its clock, and who is to keep what, as far as is known here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from overlay.core.context import Context
+from overlay.core.message import Contact
+from overlay.errors import LocalError
+from overlay.ids import owns
+from overlay.kbr import Router
+from overlay.store.replicated.config import ReplicasConfig
+from overlay.store.replicated.messages import MAX_COUNTER, Item, Version
+from overlay.store.replicated.shelf import Shelf
+
+
+class Site:
+    """One peer's place among the others."""
+
+    __slots__ = ("clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf")
+
+    def __init__(self, ctx: Context, router: Router, config: ReplicasConfig, bits: int):
+        self.ctx = ctx
+        self.router = router
+        self.config = config
+        self.shelf = Shelf(ctx, bits)
+        self.clock = 0
+        """The Lamport clock of those who write here."""
+        self.leaving = False
+        self.settled: Callable[[], bool] = bool
+        """Whether our range was compared with all who may have something of it: then what we have is the newest."""
+        self.disturb: Callable[[], None] = _nothing
+        """Something of our range may not be where it belongs: compare again."""
+
+    # Versions ------------------------------------------------------------------------------------------------
+
+    def saw(self, version: Version) -> None:
+        """Somebody here was told of this version: what is written here from now on comes after it."""
+        self.clock = max(self.clock, version.counter)
+
+    def next_version(self) -> Version:
+        """A version that nobody else makes, newer than all that was seen here."""
+        if self.clock >= MAX_COUNTER:
+            raise LocalError("the counter of versions has come to its end")
+        self.clock += 1
+        return Version(self.clock, self.ctx.me.id, self.ctx.me.boot)
+
+    def is_over(self, item: Item) -> bool:
+        """Whether there is no value in it: deleted, or past its time."""
+        return item.gone or 0 < item.expires <= self.ctx.wall
+
+    def is_forgotten(self, item: Item) -> bool:
+        """Whether the last trace of it may go: it was deleted, or past its time, long ago."""
+        ended = item.made if item.gone else item.expires or math.inf
+        return ended + self.config.tombstone_s <= self.ctx.wall
+
+    # Places --------------------------------------------------------------------------------------------------
+
+    def owns(self, tag: bytes) -> bool:
+        """Whether we are the root of a tag."""
+        span = self.router.range()
+        return span is not None and not self.leaving and owns(span[0], self.shelf.key(tag), span[1])
+
+    def line(self, count: int, without: int | None = None) -> list[Contact]:
+        """Ourselves, and those who come next in the replica set of our range; one may be left out."""
+        spare = 0 if without is None else 1
+        line = self.router.replica_set(self.ctx.me.id, count + spare)
+        return [contact for contact in line if contact.id != without][:count]
+
+    def replicas(self, without: int | None = None) -> list[Contact]:
+        """The right peers for our range, ourselves first."""
+        return self.line(self.config.copies, without)
+
+    def all_who_may_know(self) -> list[Contact]:
+        """The right peers and those who were it before others came in between."""
+        return self.line(2 * self.config.copies - 1)
+
+    def needed(self, wanted: int, without: int | None = None) -> int:
+        """`wanted` peers; or as many as there are, where the whole ring is smaller and nobody is missed."""
+        everybody = self.line(wanted, without)
+        if len(everybody) >= wanted or self.router.missing_s() < self.config.fewer_s:
+            return wanted
+        neighbors = {contact.id for contact in self.router.neighbor_set()} - {without}
+        return max(1, len(everybody)) if neighbors <= {contact.id for contact in everybody} else wanted
+
+
+def _nothing() -> None:
+    """Nobody is to be told yet."""
