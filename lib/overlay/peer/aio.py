@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +22,10 @@ from overlay.peer.base import PeerBase
 from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
 from overlay.store.records import GIVE_UP_S
+
+if TYPE_CHECKING:
+    from overlay.store.replicated.config import Acked, Got
+    from overlay.store.replicated.messages import Version
 
 T = TypeVar("T")
 
@@ -87,6 +92,20 @@ class AsyncPeer(PeerBase):
     async def request(self, name: str) -> Received:
         """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
         return await self._do(self._parts.records.request, name)
+
+    async def put(
+        self, name: str | bytes, value: bytes, *, after: Version | None = None, ttl_s: float | None = None
+    ) -> Acked:
+        """Store a value in the replicated store; see `Replicas.put`."""
+        return await self._do(partial(self.replicas.put, after=after, ttl_s=ttl_s), name, value)
+
+    async def get(self, name: str | bytes) -> Got:
+        """Read from the replicated store; see `Replicas.get`."""
+        return await self._do(self.replicas.get, name)
+
+    async def delete(self, name: str | bytes, *, after: Version | None = None) -> Acked:
+        """Delete from the replicated store; see `Replicas.delete`."""
+        return await self._do(partial(self.replicas.delete, after=after), name)
 
     async def ring(self, timeout_s: float = 10.0) -> tuple[Neighbors, ...]:
         """All peers, in order of their ids, each asked itself. Indefinite when that takes too long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,6 +17,10 @@ from overlay.peer.parts import PeerParts, Place
 from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import PeerView
 from overlay.store.disk import FolderDisk
+
+if TYPE_CHECKING:
+    from overlay.store.replicated.config import Listed, ReplicasConfig, Status
+    from overlay.store.replicated.replicas import Replicas
 
 BASE_PORT = 12000
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
@@ -42,6 +47,7 @@ class PeerBase:
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
+        store: ReplicasConfig | None = None,
     ):
         if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
             raise LocalError(f"the ping interval is from 0.1 to 3600 seconds, not {ping_interval_s}")
@@ -55,7 +61,7 @@ class PeerBase:
         self._me = Contact(Key(id), host, self._plan.port_of(id) or port or last_port)
         name = f"peer-{label(id)}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
         self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
-        self._parts = PeerParts(ping_interval_s, preset)
+        self._parts = PeerParts(ping_interval_s, preset, store)
 
     @property
     def id(self) -> int:
@@ -100,6 +106,24 @@ class PeerBase:
         left = self._driver.call(self._parts.records.left_behind, str(self._disk.path))
         if left is not None and left.why:
             raise RemoteError(f"Peer {label(self.id)} left with {len(left.names)} of its records, which nobody took")
+        behind = self._driver.call(self._parts.left_behind)
+        if behind:
+            raise RemoteError(f"Peer {label(self.id)} left with {behind} of its records on its disk, which nobody took")
+
+    @property
+    def replicas(self) -> Replicas:
+        """The replicated store; LocalError for a peer that was made without. Only code that runs inside the node calls it."""
+        if self._parts.replicas is None:
+            raise LocalError(f"Peer {label(self.id)} has no replicated store: give it store=ReplicasConfig()")
+        return self._parts.replicas
+
+    def stored(self) -> tuple[Listed, ...]:
+        """The records of the replicated store of which this peer is the root."""
+        return self._driver.call(self.replicas.list)
+
+    def store_status(self) -> Status:
+        """How much of the replicated store is here, and whether it is where it belongs."""
+        return self._driver.call(self.replicas.status)
 
     def _open(self) -> None:
         """Take the ports and then the folders, which may be emptied by that. Blocks."""

@@ -22,6 +22,9 @@ from overlay.store.records import GIVE_UP_S, Records
 if TYPE_CHECKING:
     from overlay.gossip.detection.messages import SwimConfig
     from overlay.gossip.detection.swim import Swim
+    from overlay.kbr import Router
+    from overlay.store.replicated.config import ReplicasConfig
+    from overlay.store.replicated.replicas import Replicas
 
 T = TypeVar("T")
 
@@ -39,13 +42,22 @@ def _swim(config: SwimConfig) -> Swim:
     return Swim("ring", config)
 
 
+def _replicas(router: Router, bits: int, config: ReplicasConfig) -> Replicas:
+    # Imported by those alone who want it, as above.
+    from overlay.store.replicated.replicas import Replicas
+
+    return Replicas(router, bits, config)
+
+
 class PeerParts:
     """Everything here runs inside the node."""
 
-    def __init__(self, interval_s: float, preset: Preset = CLASSROOM):
+    def __init__(self, interval_s: float, preset: Preset = CLASSROOM, store: ReplicasConfig | None = None):
         self.swim = None if preset.swim is None else _swim(preset.swim)
         self.ring = RingParts(interval_s, preset.ring, fingers=preset.fingers, detector=self.swim)
         self.records = Records(self.ring.router, preset.ring.bits)
+        self.replicas = None if store is None else _replicas(self.ring.router, preset.ring.bits, store)
+        """The replicated store, where it is wanted."""
         self.contacts = None if preset.fingers is None else Contacts(self.ring.admission)
         self.ready: Pending[None] = Pending()
         self._unmet: list[str] = []
@@ -55,7 +67,8 @@ class PeerParts:
         """In the order in which they are added to a node."""
         detector = () if self.swim is None else (self.swim,)
         contacts = () if self.contacts is None else (self.contacts,)
-        return *detector, *self.ring.protocols(), *contacts, self.records
+        replicas = () if self.replicas is None else (self.replicas,)
+        return *detector, *self.ring.protocols(), *contacts, self.records, *replicas
 
     def _look(self) -> None:
         chord = self.ring.chord
@@ -127,4 +140,18 @@ class PeerParts:
 
     def leave(self, then: Callable[[], None], timeout_s: float = GIVE_UP_S) -> None:
         """Tell those behind us, hand the records over; then call back."""
-        self.ring.admission.depart(lambda: self.records.leave(timeout_s).when_done(lambda _: then()))
+
+        def departed() -> None:
+            self.records.leave(timeout_s).when_done(handed_over)
+
+        def handed_over(_: object) -> None:
+            if self.replicas is None:
+                then()
+            else:
+                self.replicas.leave(timeout_s).when_done(lambda _: then())
+
+        self.ring.admission.depart(departed)
+
+    def left_behind(self) -> int:
+        """How many records of the replicated store a peer that goes now has not handed over, although somebody is there."""
+        return self.replicas.left_behind() if self.replicas is not None and self.ring.router.neighbor_set() else 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -25,6 +26,10 @@ from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import Neighbors
 from overlay.store.events import Received, Stored
 from overlay.store.records import GIVE_UP_S
+
+if TYPE_CHECKING:
+    from overlay.store.replicated.config import Acked, Got, ReplicasConfig
+    from overlay.store.replicated.messages import Version
 
 T = TypeVar("T")
 
@@ -54,6 +59,7 @@ class Peer(PeerBase):
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
+        store: ReplicasConfig | None = None,
         on_event: Callable[[Peer, msgspec.Struct], None] | None = None,
         observers: Sequence[Observer] = (),
         on_crash: Callable[[Peer, str], None] | None = None,
@@ -69,6 +75,7 @@ class Peer(PeerBase):
             files=files,
             data=data,
             keep=keep,
+            store=store,
         )
         self._on_event = on_event
         self._on_crash = on_crash
@@ -146,6 +153,20 @@ class Peer(PeerBase):
     def request(self, name: str) -> Pending[Received]:
         """Fetch a record to `received_<name>.pdf` in the shared folder. RemoteError if nobody has it."""
         return self._ask(self._parts.records.request, name)
+
+    def put(
+        self, name: str | bytes, value: bytes, *, after: Version | None = None, ttl_s: float | None = None
+    ) -> Pending[Acked]:
+        """Store a value in the replicated store; see `Replicas.put`."""
+        return self._ask(partial(self.replicas.put, after=after, ttl_s=ttl_s), name, value)
+
+    def get(self, name: str | bytes) -> Pending[Got]:
+        """Read from the replicated store; see `Replicas.get`."""
+        return self._ask(self.replicas.get, name)
+
+    def delete(self, name: str | bytes, *, after: Version | None = None) -> Pending[Acked]:
+        """Delete from the replicated store; see `Replicas.delete`."""
+        return self._ask(partial(self.replicas.delete, after=after), name)
 
     def ring(self, timeout_s: float = 10.0) -> Pending[tuple[Neighbors, ...]]:
         """All peers, in order of their ids, each asked itself. Indefinite when that takes too long."""
