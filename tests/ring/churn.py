@@ -23,11 +23,12 @@ CHORD = RingConfig(bits=BITS, successors=8)
 class ChurningRing:
     """Peers of one simulation, whose number stays about the same."""
 
-    def __init__(self, seed: int, size: int, *, loss: float = 0.0, interval_s: float = 1.0):
+    def __init__(self, seed: int, size: int, *, loss: float = 0.0, interval_s: float = 1.0, candidates: int = 1):
         self.rng = random.Random(seed)
         self.sim = Simulation(seed, Faults(loss=loss))
         self.interval_s = interval_s
         self.size = size
+        self.fingers = FingerConfig(candidates=candidates)
         self.members: dict[int, RingParts] = {}
         self.history: list[tuple[float, list[int]]] = []
         """Who was a member, from when on; once without and once with those whose join is about to return."""
@@ -44,7 +45,7 @@ class ChurningRing:
         """One more peer, through any that is there."""
         self._count += 1
         me = Contact(Key(self.rng.getrandbits(BITS)), f"10.0.{self._count >> 8}.{self._count & 255}", 5000, self._count)
-        parts = RingParts(self.interval_s, CHORD, fingers=FingerConfig())
+        parts = RingParts(self.interval_s, CHORD, fingers=self.fingers)
         self.sim.start(self.sim.add(me, *parts.protocols()))
         if not self.members:
             parts.chord.begin([], awaited=False)

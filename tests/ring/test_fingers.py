@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
 import pytest
 
 from overlay.core.message import Command, Contact, Message
+from overlay.ids import distance
 from overlay.kbr import Pass, Route
-from overlay.ring.fingers import offsets
+from overlay.lab.experiment import Setting
+from overlay.lab.proximity import CANDIDATES, FIX_S, Lookups
+from overlay.lab.rings import BITS
+from overlay.ring.fingers import FingerConfig, offsets
 from overlay.ring.hops import LEAST_S, RoundTrips
 from tests.fakes import contact
 from tests.ring.churn import ChurningRing
@@ -32,9 +37,9 @@ def test_every_lookup_is_right_from_the_moment_that_the_last_join_returns_and_ro
     assert statistics.mean(ring.paths) <= math.log2(size) / 2 + 1
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.2])
-def test_under_churn_a_lookup_ends_at_the_right_root_or_in_a_named_error(loss: float) -> None:
-    ring = ChurningRing(2, 40, loss=loss)
+@pytest.mark.parametrize(("loss", "candidates"), [(0.0, 1), (0.2, 1), (0.2, 9)])
+def test_under_churn_a_lookup_ends_at_the_right_root_or_in_a_named_error(loss: float, candidates: int) -> None:
+    ring = ChurningRing(2, 40, loss=loss, candidates=candidates)
     ring.churn(60, changes_per_s=1.0, lookups_per_s=4.0)
     assert not ring.wrong
     assert ring.right > 0.97 * (ring.right + sum(ring.errors.values()))
@@ -49,6 +54,24 @@ def test_a_fifth_of_the_peers_dies_at_once() -> None:
         ring.look_up()
     ring.sim.run_for(60)
     assert (ring.right, ring.errors, ring.wrong) == (200, {}, [])
+
+
+def test_the_nearest_of_an_intervals_first_peers_is_its_finger() -> None:
+    ring = Lookups(Setting(), FingerConfig(fix_s=FIX_S, candidates=CANDIDATES))
+    contacts = sorted((parts.chord.ctx.me for parts in ring.members), key=lambda contact: contact.id)
+    starts, reached = offsets(BITS, 1), 0
+    for parts in ring.members:
+        me, fingers = parts.chord.ctx.me, parts.fingers
+        assert fingers is not None
+        place = contacts.index(me)
+        behind = [*contacts[place + 1 :], *contacts[:place]]
+        for low, high in itertools.pairwise((*starts, 1 << BITS)):
+            inside = [peer for peer in behind if low <= distance(me.id, peer.id, BITS) < high]
+            if inside and low > distance(me.id, parts.chord.first.id, BITS):
+                nearest = min(inside[:CANDIDATES], key=lambda peer: ring.sim.network.copies(me, peer, False))
+                assert [peer for peer in inside if peer in fingers.line] == [nearest]
+                reached += nearest != inside[0]
+    assert reached > 100
 
 
 def test_timeouts_follow_the_measured_round_trip() -> None:

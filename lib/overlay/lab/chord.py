@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from overlay.lab import churn, correctness, million, tables
+from overlay.lab import churn, correctness, million, proximity, tables
 
-EXPERIMENTS = (*tables.EXPERIMENTS, *churn.EXPERIMENTS, *million.EXPERIMENTS, *correctness.EXPERIMENTS)
+EXPERIMENTS = (
+    *tables.EXPERIMENTS,
+    *churn.EXPERIMENTS,
+    *million.EXPERIMENTS,
+    *proximity.EXPERIMENTS,
+    *correctness.EXPERIMENTS,
+)

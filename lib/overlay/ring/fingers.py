@@ -3,6 +3,10 @@
 Source: Chord (CH01, section 4.3; CH03, figure 6, fix_fingers). finger(k) is the first peer at or behind `me + offset(k)`.
 Deviation: only distinct fingers are kept, for most of the m entries of a table are one and the same peer; a pass finds
 each of them once. The first pass runs at once, without pauses, so that a newcomer need not wait for its shortcuts.
+
+With `candidates`, a finger is the nearest by measured round trip of the first few peers of its interval: proximity neighbor
+selection (Gummadi et al., The Impact of DHT Routing Geometry on Resilience and Proximity, SIGCOMM 2003, section 5), with the
+candidates of DHash++ (Dabek et al., NSDI 2004): the first peer and those of its successors that lie in the interval too.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ import msgspec
 
 from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
-from overlay.core.protocol import Protocol
+from overlay.core.protocol import Protocol, on
 from overlay.ids import Key, distance
 from overlay.kbr import Answered, Pass, Route
 from overlay.ring.chord import Chord
-from overlay.ring.messages import FindFinger, Finger
+from overlay.ring.messages import MAX_LISTED, FindFinger, Finger, Probe
 from overlay.ring.routing import RingRouter
 
 
@@ -29,8 +33,14 @@ class FingerConfig(msgspec.Struct, frozen=True):
     base_bits: int = 1
     """Offsets are j * 2**(base_bits * i), for j from 1 to 2**base_bits - 1: base 2 is the paper's, larger ones have
     more fingers and fewer hops."""
+    candidates: int = 1
+    """Of a finger's interval, so many peers are compared by their round trip; 1: the first is the finger (CH03)."""
     fix_s: float = 5.0
     """Between two finds, on average; a find refreshes one finger (CH03 refreshes one entry per stabilization)."""
+
+
+PROBE_S = 1.0
+"""For the answer of a candidate; one that is farther, or whose datagrams are lost, is not taken this time."""
 
 
 @functools.cache
@@ -112,19 +122,52 @@ class Fingers(Protocol):
             return
         start = starts[self._next]
         key = Key((self.ctx.me.id + start) % (1 << chord.config.bits))
-        self.router.route(self.name, key, FindFinger()).when_done(lambda pending: self._found(start, pending))
+        question = FindFinger(self.config.candidates > 1)
+        self.router.route(self.name, key, question).when_done(lambda pending: self._found(start, pending))
 
     def _found(self, start: int, pending: Pending[Answered]) -> None:
-        starts = offsets(self.chord.config.bits, self.config.base_bits)
+        starts, bits = offsets(self.chord.config.bits, self.config.base_bits), self.chord.config.bits
         self._next += 1
-        if pending.error is None:
-            root = pending.result().root
-            at = distance(self.ctx.me.id, root.id, self.chord.config.bits) or 1 << self.chord.config.bits
-            self._next = max(self._next, bisect_left(starts, at + 1))
-            # Nobody lives between the finger's beginning and its peer, and one finger is enough up to the next beginning.
-            end = max(at, starts[self._next] if self._next < len(starts) else at)
-            kept = [c for c, there in zip(self.line, self._at, strict=True) if not start <= there < end]
-            self.install([*kept, root])
+        if pending.error is not None:
+            self._go_on()
+            return
+        root, answer = pending.result().root, pending.result().answer
+        at = distance(self.ctx.me.id, root.id, bits) or 1 << bits
+        self._next = max(self._next, bisect_left(starts, at + 1))
+        # Nobody lives between the finger's beginning and its peer, and one finger is enough up to the next beginning.
+        end = starts[self._next] if self._next < len(starts) else 1 << bits
+        near = answer.near if isinstance(answer, Finger) else ()
+        others = [other for other in near if at < distance(self.ctx.me.id, other.id, bits) < end]
+        if others:
+            self._compare([root, *others[: self.config.candidates - 1]], start, end)
+        else:
+            self._take(root, start, end)
+
+    def _compare(self, candidates: list[Contact], start: int, end: int) -> None:
+        """Take the nearest of those that answer, or the first: that one has."""
+        trips, asked, waiting = self.router.hops.round_trips, self.ctx.now, len(candidates)
+        heard = candidates[:1]
+
+        def answered(candidate: Contact, _: object) -> None:
+            trips.note(candidate, self.ctx.now - asked)
+            heard.append(candidate)
+            one_less()
+
+        def one_less(_: object = None) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting:
+                self._take(min(heard, key=trips.mean_s), start, end)
+
+        for other in candidates:
+            self.ctx.call(other, Probe(), functools.partial(answered, other), one_less, timeout_s=PROBE_S)
+
+    def _take(self, finger: Contact, start: int, end: int) -> None:
+        kept = [c for c, there in zip(self.line, self._at, strict=True) if not start <= there < end]
+        self.install([*kept, finger])
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._first_pass:
             self.ctx.after(0, self.fix)
         else:
@@ -139,7 +182,12 @@ class Fingers(Protocol):
         return Pass(next_hop)
 
     def deliver(self, message: Message, route: Route) -> Message:
-        return Finger()
+        near = isinstance(message, FindFinger) and message.near
+        return Finger(tuple(self.chord.successors[:MAX_LISTED]) if near else ())
+
+    @on(Probe)
+    def on_probe(self, sender: Contact, question: Probe) -> None:
+        """The answer is Done."""
 
     def update(self, neighbor: Contact, joined: bool) -> None:
         """Neighbors are no fingers."""

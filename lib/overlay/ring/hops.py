@@ -6,6 +6,7 @@ round trip, mean + 4 deviations (Rhea et al., Handling Churn in a DHT, section 4
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from overlay.core.bounded import forget_oldest
@@ -37,6 +38,11 @@ class RoundTrips:
         error = seconds - mean
         self._known[peer] = mean + error / 8, deviation + (abs(error) - deviation) / 4
         forget_oldest(self._known, MAX_REMEMBERED)
+
+    def mean_s(self, peer: Contact) -> float:
+        """How long it takes on average; infinite for a peer that never answered."""
+        known = self._known.get(peer)
+        return math.inf if known is None else known[0]
 
     def timeout_s(self, peer: Contact, longest_s: float) -> float:
         """How long to wait for the next one; `longest_s` for a peer that never answered."""

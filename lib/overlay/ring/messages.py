@@ -183,8 +183,16 @@ class Answer(Command, frozen=True):
 
 
 class FindFinger(Command, frozen=True):
-    """Routed to the root of a finger's beginning: who are you?"""
+    """Routed to the root of a finger's beginning: who are you? With `near`: and who is behind you?"""
+
+    near: bool = False
 
 
 class Finger(Command, frozen=True):
     """The answer: it comes from the finger itself, so it has been heard from."""
+
+    near: Listed = ()
+
+
+class Probe(Datagram, frozen=True):
+    """How far are you? Answered by Done, which is as short."""
