@@ -121,8 +121,11 @@ class LostAndFound:
         chord = self._chord
 
         def answered(picture: Neighbors) -> None:
+            if not picture.leaving and not picture.member:
+                # It may yet come into whichever of the two rings.
+                return
             self.returned(contact)
-            if picture.leaving or not picture.member:
+            if picture.leaving:
                 return
             chord.found(contact)
             if chord.leaving:
@@ -135,6 +138,16 @@ class LostAndFound:
 
         def silent(failure: Failure) -> None:
             if failure.reason is Reason.REFUSED:
+                # This life of it is over, but whoever lives there next may be the only one who knows of the other ring.
                 self.returned(contact)
+                chord.ctx.meet(contact.host, contact.port, next_life, _nobody, timeout_s=2.0)
+
+        def next_life(another: Contact) -> None:
+            if another.id == contact.id:
+                self.add(another)
 
         chord.ctx.call(contact, Ask(), answered, silent, timeout_s=2.0)
+
+
+def _nobody(failure: Failure) -> None:
+    """Nobody lives there any more."""
