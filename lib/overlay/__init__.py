@@ -8,14 +8,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from overlay.peer import Peer
     from overlay.peer.aio import AsyncPeer
+    from overlay.peer.client import AsyncClient, Client
     from overlay.peer.unstructured.aio import get_dissemination_service, get_node, join_network
 
 __version__ = "0.1.0"
-__all__ = ["AsyncPeer", "Peer", "__version__", "get_dissemination_service", "get_node", "join_network"]
+__all__ = [
+    "AsyncClient",
+    "AsyncPeer",
+    "Client",
+    "Peer",
+    "__version__",
+    "get_dissemination_service",
+    "get_node",
+    "join_network",
+]
 
 _HOMES = {
     "Peer": "overlay.peer",
     "AsyncPeer": "overlay.peer.aio",
+    "Client": "overlay.peer.client",
+    "AsyncClient": "overlay.peer.client",
     "join_network": "overlay.peer.unstructured.aio",
     "get_dissemination_service": "overlay.peer.unstructured.aio",
     "get_node": "overlay.peer.unstructured.aio",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from overlay.gossip.detection.messages import SwimConfig
     from overlay.gossip.detection.swim import Swim
     from overlay.kbr import Router
+    from overlay.store.desk.desk import Desk
     from overlay.store.replicated.config import ReplicasConfig
     from overlay.store.replicated.replicas import Replicas
 
@@ -49,6 +50,12 @@ def _replicas(router: Router, bits: int, config: ReplicasConfig) -> Replicas:
     return Replicas(router, bits, config)
 
 
+def _desk(replicas: Replicas) -> Desk:
+    from overlay.store.desk.desk import Desk
+
+    return Desk(replicas)
+
+
 class PeerParts:
     """Everything here runs inside the node."""
 
@@ -67,7 +74,7 @@ class PeerParts:
         """In the order in which they are added to a node."""
         detector = () if self.swim is None else (self.swim,)
         contacts = () if self.contacts is None else (self.contacts,)
-        replicas = () if self.replicas is None else (self.replicas,)
+        replicas = () if self.replicas is None else (self.replicas, _desk(self.replicas))
         return *detector, *self.ring.protocols(), *contacts, self.records, *replicas
 
     def _look(self) -> None:

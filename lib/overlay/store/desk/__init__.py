@@ -1,0 +1,1 @@
+"""The desk: what a peer of a replicated store does for clients, which are no peers."""

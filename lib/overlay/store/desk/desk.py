@@ -1,0 +1,127 @@
+"""The desk of one peer: clients put, get, delete and list here, and the peer does it in the ring for them.
+
+A client is a stranger that asks over TCP and is answered on the same connection, so it needs no address of its own and may
+be behind anything. What it asks is idempotent but for versions: asked again, a put is one more version of the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from overlay.core.message import Contact, Message
+from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol, on
+from overlay.errors import Indefinite, LocalError, NoSpace
+from overlay.ids import Key
+from overlay.store.desk.messages import (
+    BUSY,
+    FULL,
+    LIST_BYTES,
+    MISSING,
+    SERVICE,
+    UNKNOWN,
+    WRONG,
+    AskStatus,
+    DeleteRecord,
+    Failed,
+    GetRecord,
+    Kept,
+    Kind,
+    ListRecords,
+    PutRecord,
+    Record,
+    Records,
+    StatusIs,
+)
+from overlay.store.replicated.config import Acked, Got, NotFound
+from overlay.store.replicated.messages import NEVER
+from overlay.store.replicated.replicas import Replicas
+
+MAX_OPEN = 512
+"""Questions of clients that are being answered at a time; more are told to come again."""
+
+ROW_BYTES = 64
+"""What a listed record takes besides its name."""
+
+
+class Desk(Protocol):
+    """See the module."""
+
+    __slots__ = ("_open", "_replicas")
+    service = SERVICE
+
+    def __init__(self, replicas: Replicas):
+        self._replicas = replicas
+        self._open = 0
+
+    @on(PutRecord)
+    def on_put(self, sender: Contact, put: PutRecord) -> Message | Pending[Message]:
+        ttl_s = put.ttl_s or None
+        return self._do(lambda: self._replicas.put(put.name, put.value, after=put.after, ttl_s=ttl_s), _kept)
+
+    @on(DeleteRecord)
+    def on_delete(self, sender: Contact, delete: DeleteRecord) -> Message | Pending[Message]:
+        return self._do(lambda: self._replicas.delete(delete.name, after=delete.after), _kept)
+
+    @on(GetRecord)
+    def on_get(self, sender: Contact, get: GetRecord) -> Message | Pending[Message]:
+        return self._do(lambda: self._replicas.get(get.name), _record)
+
+    @on(ListRecords)
+    def on_list(self, sender: Contact, question: ListRecords) -> Message:
+        span = self._replicas.router.range()
+        if span is None:
+            return Failed(BUSY, "this peer does not know yet which records are its own")
+        listed = sorted((one for one in self._replicas.list() if one.name > question.behind), key=lambda one: one.name)
+        room = LIST_BYTES
+        count = 0
+        while count < len(listed) and room > 0:
+            room -= len(listed[count].name) + ROW_BYTES
+            count += 1
+        return Records(tuple(listed[:count]), count < len(listed), Key(span[0]), Key(span[1]))
+
+    @on(AskStatus)
+    def on_status(self, sender: Contact, question: AskStatus) -> Message:
+        config = self._replicas.config
+        return StatusIs(self._replicas.status(), config.copies, config.durable)
+
+    def _do(self, verb: Callable[[], Pending[Any]], answer_of: Callable[[Any], Message]) -> Message | Pending[Message]:
+        if self._open >= MAX_OPEN:
+            return Failed(BUSY, "too many ask this peer at once")
+        try:
+            pending = verb()
+        except LocalError as error:
+            return failed_by(error)
+        answer: Pending[Message] = Pending()
+        self._open += 1
+
+        def done(ended: Pending[Any]) -> None:
+            self._open -= 1
+            answer.resolve(failed_by(ended.error) if ended.error is not None else answer_of(ended.result()))
+
+        pending.when_done(done)
+        return answer
+
+
+def _kept(acked: Acked) -> Message:
+    return Kept(acked.version, acked.copies)
+
+
+def _record(got: Got) -> Message:
+    return Record(got.version, got.value, got.expires)
+
+
+def failed_by(error: Exception) -> Failed:
+    """The answer that tells an error."""
+    kind: Kind = BUSY
+    match error:
+        case NotFound():
+            kind = MISSING
+        case NoSpace():
+            kind = FULL
+        case LocalError():
+            kind = WRONG
+        case Indefinite():
+            kind = UNKNOWN
+    return Failed(kind, str(error)[:512], error.version if isinstance(error, NotFound) else NEVER)

@@ -1,0 +1,107 @@
+"""What a client asks a peer of the replicated store, and what it is answered. All of it are calls, over TCP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from overlay.core.message import Command, Message
+from overlay.ids import Key
+from overlay.store.replicated.config import Listed, Status
+from overlay.store.replicated.messages import INLINE_BYTES, MAX_NAME, NEVER, Name, Version
+
+SERVICE = "desk"
+
+MISSING: Final = "missing"
+UNKNOWN: Final = "unknown"
+FULL: Final = "full"
+WRONG: Final = "wrong"
+BUSY: Final = "busy"
+Kind = Literal["missing", "unknown", "full", "wrong", "busy"]
+"""Why it was not done: there is no such record; nobody knows whether it was; no room; it cannot be; not now."""
+
+LIST_BYTES = 40 * 1024
+"""Of names in one answer, so that it stays below a frame."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+
+
+class PutRecord(Command, frozen=True):
+    """Store this value."""
+
+    name: Name
+    value: Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)]
+    after: Version = NEVER
+    """The greatest version that the session was told of."""
+    ttl_s: Seconds = 0.0
+    """0: for ever."""
+
+
+class DeleteRecord(Command, frozen=True):
+    """Delete this record."""
+
+    name: Name
+    after: Version = NEVER
+
+
+class Kept(Command, frozen=True):
+    """The answer to both: it is durable."""
+
+    version: Version
+    copies: int
+
+
+class GetRecord(Command, frozen=True):
+    """Read this record."""
+
+    name: Name
+
+
+class Record(Command, frozen=True):
+    """The answer."""
+
+    version: Version
+    value: bytes
+    expires: float = 0.0
+
+
+class ListRecords(Command, frozen=True):
+    """Which records are you the root of? Those behind a name, in the order of their bytes."""
+
+    behind: Annotated[bytes, msgspec.Meta(max_length=MAX_NAME)] = b""
+
+
+class Records(Command, frozen=True):
+    """The answer: as many as a message holds."""
+
+    listed: tuple[Listed, ...]
+    more: bool
+    low: Key
+    high: Key
+    """The keys (low, high] that the answerer speaks for."""
+
+
+class AskStatus(Command, frozen=True):
+    """How is your part of the store?"""
+
+
+class StatusIs(Command, frozen=True):
+    """The answer."""
+
+    status: Status
+    copies: int
+    durable: int
+
+
+class Failed(Command, frozen=True):
+    """The answer to any of these where it was not done."""
+
+    kind: Kind
+    why: Annotated[str, msgspec.Meta(max_length=512)]
+    version: Version = NEVER
+    """Of the deletion, where a record is missing."""
+
+
+QUESTIONS: tuple[type[Message], ...] = (PutRecord, DeleteRecord, GetRecord, ListRecords, AskStatus)
+ANSWERS: tuple[type[Message], ...] = (Kept, Record, Records, StatusIs, Failed)

@@ -1,0 +1,121 @@
+"""Clients of a ring's store: they ask one peer after the other, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overlay import AsyncClient, Client, Peer
+from overlay.core.pending import Pending
+from overlay.errors import LocalError, RemoteError
+from overlay.peer import Outcome
+from overlay.peer.address import show_address
+from overlay.peer.client import NoAnswer
+from overlay.peer.client.places import default_places
+from overlay.peer.preset import chord
+from overlay.store.replicated.config import NotFound, ReplicasConfig
+from tests.peer.support import PATIENCE_S
+
+IDS = (1 << 28, 5 << 28, 9 << 28, 13 << 28)
+
+
+def wait(pending: Pending[Any]) -> Any:
+    assert isinstance(pending, Outcome)
+    return pending.wait(PATIENCE_S)
+
+
+def make(folder: Path, id: int, **more: Any) -> Peer:
+    more = {"store": ReplicasConfig(sync_s=1.0), **more}
+    return Peer(
+        id, ping_interval_s=0.5, preset=chord(32, 4), files=folder / "files", data=folder / f"peer-{id}", **more
+    )
+
+
+def address(peer: Peer) -> str:
+    return show_address(peer.host, peer.port)
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[list[Peer]]:
+    """Four peers with a store."""
+    peers = [make(tmp_path, id) for id in IDS]
+    wait(peers[0].create())
+    for peer in peers[1:]:
+        wait(peer.join(address(peers[0])))
+    yield peers
+    for peer in peers:
+        peer.kill()
+
+
+def test_what_is_put_is_read_listed_and_deleted_also_when_the_peer_that_was_named_is_gone(ring: list[Peer]) -> None:
+    with Client(address(ring[1])) as client:
+        first = client.put("a", b"1")
+        assert first.copies >= 3 and client.get("a") == b"1"
+        assert client.put("a", b"2").version > first.version
+        client.put(b"\xff", b"")
+        assert [(one.name, one.size) for one in client.list()] == [(b"a", 1), (b"\xff", 0)]
+        assert [peer.contact.id for peer in client.status().peers] == list(IDS)
+        ring[1].kill()
+        assert client.get("a") == b"2"
+        assert client.delete("a").version > first.version
+        with pytest.raises(NotFound, match="a is not stored"):
+            client.get("a")
+
+
+def test_a_session_goes_on_at_another_peer(ring: list[Peer]) -> None:
+    with Client(address(ring[0])) as one:
+        for _ in range(5):
+            one.put("x", b"old")
+        told = one.session
+    with Client(address(ring[2]), session=told) as other:
+        # Peer 2 has seen no version of this name's writers, and yet what it writes comes after them.
+        assert other.put("y", b"new").version > told
+
+
+def test_a_mapping_is_one(ring: list[Peer]) -> None:
+    with Client([address(ring[0])]) as client:
+        records = client.mapping()
+        records.update({"a": b"1", "b": b"2"})
+        client.put(b"\xff", b"no text")
+        assert (dict(records), len(records), "c" in records) == ({"a": b"1", "b": b"2"}, 2, False)
+        del records["a"]
+        assert records.get("a") is None and records.pop("b") == b"2"
+        with pytest.raises(KeyError):
+            del records["a"]
+
+
+def test_many_at_a_time_on_one_connection(ring: list[Peer]) -> None:
+    async def main() -> None:
+        async with AsyncClient(address(ring[3])) as client:
+            await asyncio.gather(*(client.put(f"{number}", b"%d" % number) for number in range(40)))
+            values = await asyncio.gather(*(client.get(f"{number}") for number in range(40)))
+            assert values == [b"%d" % number for number in range(40)]
+            assert len(await client.list()) == 40
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_is_told(ring: list[Peer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(address(ring[0])) as client:
+        for name in ("", "n" * 1025):
+            with pytest.raises(LocalError, match="a name has 1 to 1024 bytes"):
+                client.put(name, b"")
+    with pytest.raises(LocalError, match="closed"):
+        client.get("a")
+    plain = make(tmp_path, 7, store=None)
+    wait(plain.create())
+    with Client(address(plain)) as client, pytest.raises(RemoteError, match="keeps no store"):
+        client.get("a")
+    plain.kill()
+    with Client(address(plain)) as client, pytest.raises(NoAnswer, match="no peer answers at"):
+        client.get("a")
+    monkeypatch.setenv("OVERLAY_AT", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(LocalError, match="needs the address of a peer"):
+        Client()
+    monkeypatch.setenv("OVERLAY_AT", "127.0.0.1:7001, [::1]:7002")
+    assert default_places() == ["127.0.0.1:7001", "[::1]:7002"]
