@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from benchmarks import gossip, processes, records, rings, simulator, trust, wire
+from benchmarks import disk, gossip, processes, records, rings, simulator, trust, wire
 from benchmarks.figures import Case, Row
 
 DRIVERS = ("threads", "asyncio")
@@ -34,6 +34,16 @@ ROWS = {
         records.large,
         cases(driver=DRIVERS, where=("disk", "memory")),
         cases(driver=("asyncio",), where=("disk",)),
+    ),
+    "disk": Row(
+        "Small durable writes",
+        disk.persists,
+        [
+            *cases(peers=(1,), clients=(1, 32), common=(False,)),
+            *cases(peers=(32,), clients=(32,), common=(False, True)),
+            *cases(peers=(128,), clients=(128,), common=(False, True)),
+        ],
+        [{"peers": 1, "clients": 32, "common": False}],
     ),
     "memory": Row(
         "Memory of a peer beyond the first, in one process",

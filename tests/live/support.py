@@ -162,12 +162,12 @@ class Folder:
     def entries(self, service: str) -> Mapping[str, Entry]:
         return dict(self.kept.get(service, {}))
 
-    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
-        if self.full:
-            return [LocalError("no room")] * len(batches)
-        for service, batch in batches:
+    def write_all(
+        self, batches: Sequence[tuple[str, Batch]], on_done: Callable[[list[LocalError | None]], None]
+    ) -> Callable[[], None]:
+        for service, batch in () if self.full else batches:
             self.write(service, batch)
-        return [None] * len(batches)
+        return lambda: on_done([LocalError("no room") if self.full else None] * len(batches))
 
     def write(self, service: str, batch: Batch) -> None:
         entries = self.kept.setdefault(service, {})

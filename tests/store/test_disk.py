@@ -299,7 +299,11 @@ def test_writes_that_wait_together_share_their_commits_and_one_that_is_wrong_fai
     disk = opened(tmp_path, system=counting)
     batches = [("a", (Write(f"{number % 60}", Entry(b"%d" % number)),)) for number in range(100)]
     batches[50] = "a", (Write("huge", Entry(bytes(2 << 20))),)
-    outcomes = disk.write_all(batches)
+    outcomes: list[LocalError | None] = []
+    disk.write_all(batches[:70], outcomes.extend)
+    commit = disk.write_all(batches[70:], outcomes.extend)
+    assert (counting.commits, outcomes) == (0, [])
+    commit()
     assert [number for number, outcome in enumerate(outcomes) if outcome is not None] == [50]
     assert counting.commits == 1
     entries = disk.entries("a")

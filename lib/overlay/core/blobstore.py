@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -42,10 +42,13 @@ class BlobStore(Interface):
     def entries(self, service: str) -> Mapping[str, Entry]:
         """What is durable for a service. LocalError when the disk cannot be read."""
 
-    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
-        """Do the batches of services in order; durable on return, or why not: the disk will not, or is full.
+    def write_all(
+        self, batches: Sequence[tuple[str, Batch]], on_done: Callable[[list[LocalError | None]], None]
+    ) -> Callable[[], None]:
+        """Do the batches of services in order, all but for the last sync of the disk: that is what comes back, to be called.
 
-        They waited together, so they may share the syncs of the disk; one that fails does not fail the others.
+        What was written by the time that it is called, by others too, may share that sync. `on_done` is told of each batch
+        when it is durable, or why it is not, by any thread; one that fails does not fail the others.
         """
 
     def find(self, name: str) -> BlobRef:

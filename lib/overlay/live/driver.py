@@ -320,11 +320,15 @@ class Driver:
         if not todo:
             return
         try:
-            errors = self.blobs.write_all([(service, batch) for service, batch, _, _ in todo])
+            commit = self.blobs.write_all(
+                [(service, batch) for service, batch, _, _ in todo],
+                lambda errors: self.post(self._written, todo, errors),
+            )
         except Exception:
             self.crash()
-            return
-        self.post(self._written, todo, errors)
+        else:
+            # Behind what other peers of this process have to write: it may share the sync.
+            DISK.submit(commit)
 
     def _written(self, done: Sequence[_ToWrite], errors: Sequence[LocalError | None]) -> None:
         for (_, _, on_durable, on_failed), error in zip(done, errors, strict=True):

@@ -16,7 +16,7 @@ from overlay.peer.address import AddressPlan
 from overlay.peer.parts import PeerParts, Place
 from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import PeerView
-from overlay.store.disk import FolderDisk
+from overlay.store.disk import FolderDisk, Index
 
 if TYPE_CHECKING:
     from overlay.store.replicated.config import Listed, ReplicasConfig, Status
@@ -47,6 +47,8 @@ class PeerBase:
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
+        quota: int | None = None,
+        index: Index | None = None,
         store: ReplicasConfig | None = None,
     ):
         if not MIN_INTERVAL_S <= ping_interval_s <= MAX_INTERVAL_S:
@@ -60,7 +62,8 @@ class PeerBase:
         self._only_port = port or not last_port
         self._me = Contact(Key(id), host, self._plan.port_of(id) or port or last_port)
         name = f"peer-{label(id)}" if base_port in (BASE_PORT, 0) else f"peer-{id}-{base_port}"
-        self._disk = FolderDisk(Path(data) if data is not None else Path(files) / name, Path(files), keep=keep)
+        own = Path(data) if data is not None else Path(files) / name
+        self._disk = FolderDisk(own, Path(files), keep=keep, quota=quota, index=index)
         self._parts = PeerParts(ping_interval_s, preset, store)
 
     @property

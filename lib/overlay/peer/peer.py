@@ -24,6 +24,7 @@ from overlay.peer.base import BASE_PORT, PeerBase
 from overlay.peer.outcome import Outcome
 from overlay.peer.preset import CLASSROOM, Preset
 from overlay.peer.views import Neighbors
+from overlay.store.disk import Index
 from overlay.store.events import Received, Stored
 from overlay.store.records import GIVE_UP_S
 
@@ -42,7 +43,8 @@ class Peer(PeerBase):
 
     Every method may be called from any thread, also from `on_event`, which hears everything in order, outside the peer's
     lock, on one of its threads. As a context manager it quits at the end of the block, and is killed by an exception.
-    A `base_port` of 0 takes any free port; other peers are then named by address.
+    A `base_port` of 0 takes any free port; other peers are then named by address. What it keeps may take `quota` bytes; peers
+    of one process may have one `index` in common, and then share the syncs of the disk.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Peer(PeerBase):
         files: str | Path = "files",
         data: str | Path | None = None,
         keep: bool = False,
+        quota: int | None = None,
+        index: Index | None = None,
         store: ReplicasConfig | None = None,
         on_event: Callable[[Peer, msgspec.Struct], None] | None = None,
         observers: Sequence[Observer] = (),
@@ -75,6 +79,8 @@ class Peer(PeerBase):
             files=files,
             data=data,
             keep=keep,
+            quota=quota,
+            index=index,
             store=store,
         )
         self._on_event = on_event

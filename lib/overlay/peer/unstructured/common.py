@@ -74,9 +74,11 @@ class NoDisk:
         """See `BlobStore`."""
         return {}
 
-    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
+    def write_all(
+        self, batches: Sequence[tuple[str, Batch]], on_done: Callable[[list[LocalError | None]], None]
+    ) -> Callable[[], None]:
         """See `BlobStore`."""
-        return [LocalError("this peer has no disk")] * len(batches)
+        return lambda: on_done([LocalError("this peer has no disk")] * len(batches))
 
     def find(self, name: str) -> BlobRef:
         """See `BlobStore`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections import Counter
@@ -14,6 +15,8 @@ from overlay.errors import LocalError, NoSpace
 from overlay.store.disk.folder import Folder, as_local_error, digest
 from overlay.store.disk.partial import DiskPartial, HeldPartial
 from overlay.store.disk.system import System
+
+log = logging.getLogger(__name__)
 
 MAX_CUT = 16
 """Bodies that were cut and wait for another attempt; the oldest gives way."""
@@ -187,7 +190,10 @@ class Bodies:
         with self._lock:
             for ref in refs:
                 if ref != EMPTY and self.has(ref) and not self._fresh[ref] and not self.users[ref]:
-                    self._drop(ref.sha256.hex())
+                    try:
+                        self._drop(ref.sha256.hex())
+                    except LocalError as error:
+                        log.warning("a body that nobody needs is still there: %s", error)
 
     def forget(self, ref: BlobRef) -> None:
         """Have it no more, whoever needs it: it is not what it was."""

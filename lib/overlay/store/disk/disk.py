@@ -12,11 +12,13 @@ the entry, and goes after it. An entry is a row of an sqlite database. So a cras
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Step, Write
@@ -24,8 +26,8 @@ from overlay.errors import LocalError
 from overlay.store.disk.bodies import EMPTY, Bodies
 from overlay.store.disk.folder import Folder, as_local_error, check_name
 from overlay.store.disk.home import Home
-from overlay.store.disk.index import Index
-from overlay.store.disk.ledger import Ledger
+from overlay.store.disk.index import Index, OnDone, waited
+from overlay.store.disk.ledger import Ledger, Staged
 from overlay.store.disk.originals import Originals
 from overlay.store.disk.partial import DiskPartial, HeldPartial
 from overlay.store.disk.rows import decode
@@ -33,6 +35,11 @@ from overlay.store.disk.shown import Shown
 from overlay.store.disk.system import SYSTEM, System, lock_file
 
 __all__ = ["EMPTY", "FolderDisk"]
+
+PATIENCE_S = 60.0
+"""An end waits so long for the commits that are under way; on a disk that takes longer they are lost or not, as in a crash."""
+
+log = logging.getLogger(__name__)
 
 
 class FolderDisk:
@@ -63,7 +70,10 @@ class FolderDisk:
         root = self._hidden, self._data, Folder(data.parent, tag, system)
         self._ledger = Ledger(self._home, self._bodies, Shown(self._data, self._bodies), root, self.source)
         self._keep = keep
-        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        """Held by whoever changes what is kept."""
+        self._pending = 0
+        """Commits that are under way."""
         self._lock_fd = -1
         self.damaged: tuple[str, ...] = ()
         """What could not be read at the start, or whose body is gone; it stays where it is."""
@@ -104,12 +114,13 @@ class FolderDisk:
 
         Of bodies that have not come whole nothing stays: nobody would go on with them.
         """
-        with self._writing:
+        with self._changed:
             self._bodies.forsake()
-            if self._lock_fd >= 0:
+            lock_fd, self._lock_fd = self._lock_fd, -1
+            self._changed.wait_for(lambda: not self._pending, PATIENCE_S)
+            if lock_fd >= 0:
                 self._home.close()
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+                os.close(lock_fd)
 
     def _check_open(self) -> None:
         if self._lock_fd < 0:
@@ -135,59 +146,77 @@ class FolderDisk:
 
     def entries(self, service: str) -> dict[str, Entry]:
         """What is durable for a service."""
-        with self._writing:
+        with self._changed:
             rows = [decode(data, (owner, key)) for owner, key, data in self._home.rows() if owner == service]
             return {row[0][1]: row[1] for row in rows if row is not None and row[0] in self._ledger.kept}
 
     def write(self, service: str, batch: Batch) -> None:
         """Do one batch; durable on return. LocalError when the disk will not."""
-        (error,) = self.write_all([(service, batch)])
-        if error is not None:
-            raise error
+        outcome = waited(lambda done: self.write_all([(service, batch)], done))
+        if outcome[0] is not None:
+            raise outcome[0]
 
-    def write_all(self, batches: Sequence[tuple[str, Batch]]) -> list[LocalError | None]:
-        """Do the batches in order, with as few syncs of the disk as that needs; durable on return, or why not."""
+    def write_all(self, batches: Sequence[tuple[str, Batch]], on_done: OnDone) -> Callable[[], None]:
+        """See `BlobStore`. Bodies and exports are written here, and the entries by what comes back."""
         outcomes: list[LocalError | None] = [None] * len(batches)
+        staged: dict[int, Staged] = {}
         used = [ref for _, batch in batches for ref in {_body_of(step) for step in batch} if ref is not None]
-        parts = (
-            (number, tuple(steps))
-            for number, (_, batch) in enumerate(batches)
-            for _, steps in itertools.groupby(batch, key=_is_export)
-        )
-        with self._writing:
-            try:
-                self._check_open()
-                # Entries that follow each other are written together, and whole before a file is exported behind them.
-                for exports, run in itertools.groupby(parts, key=lambda part: _is_export(part[1][0])):
-                    todo = [(number, steps) for number, steps in run if outcomes[number] is None]
-                    if exports:
-                        errors = [self._export(steps) for _, steps in todo]
-                    else:
-                        writes = [
-                            (batches[number][0], [step for step in steps if isinstance(step, Write)])
-                            for number, steps in todo
-                        ]
-                        errors = self._ledger.write(writes)
-                    for (number, _), error in zip(todo, errors, strict=True):
-                        outcomes[number] = error
-            except LocalError as error:
-                outcomes = [error] * len(batches)
-            finally:
-                self._bodies.used(used)
-                self._bodies.collect(used)
-        return outcomes
+        with self._changed:
+            for number, (service, batch) in enumerate(batches):
+                try:
+                    self._check_open()
+                    for exports, steps in itertools.groupby(batch, key=lambda step: isinstance(step, Export)):
+                        if exports:
+                            # What comes before a file that people see is durable before it.
+                            self._begin(staged, outcomes, _nothing)()
+                            self._changed.wait_for(lambda: not self._pending)
+                            if outcomes[number] is None:
+                                self._export([step for step in steps if isinstance(step, Export)])
+                        else:
+                            staged[number] = self._ledger.stage(service, [s for s in steps if isinstance(s, Write)])
+                except LocalError as error:
+                    outcomes[number] = error
+            self._bodies.used(used)
+            self._bodies.collect(used)
+        return self._begin(staged, outcomes, lambda: on_done(outcomes))
 
-    def _export(self, steps: Sequence[Step]) -> LocalError | None:
+    def _begin(
+        self, staged: dict[int, Staged], outcomes: list[LocalError | None], then: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Write what is staged, and forget that it was; what comes back commits it, and `then` is called."""
+        numbers, parts = list(staged), list(staged.values())
+        staged.clear()
+
+        def committed(errors: Sequence[LocalError | None]) -> None:
+            with self._changed:
+                for number, part, error in zip(numbers, parts, errors, strict=True):
+                    if error is not None:
+                        outcomes[number] = error
+                        self._ledger.undo(part)
+                self._ledger.settle(part for part, error in zip(parts, errors, strict=True) if error is None)
+                self._pending -= 1
+                self._changed.notify_all()
+            then()
+
+        if not parts:
+            return then
+        with self._changed:
+            self._pending += 1
+            failure: LocalError | None = None
+            try:
+                self._ledger.ready(parts)
+            except LocalError as error:
+                failure = error
+        if failure is not None:
+            return functools.partial(committed, [failure] * len(parts))
+        return self._home.write([part.rows for part in parts], committed)
+
+    def _export(self, steps: Sequence[Export]) -> None:
         folder = self._originals.folder
-        try:
-            with as_local_error(folder.path):
-                for step in steps:
-                    assert isinstance(step, Export)
-                    self._export_one(folder, check_name(step.name), step.blob)
-                folder.sync()
-        except LocalError as error:
-            return error
-        return None
+        with as_local_error(folder.path):
+            for step in steps:
+                self._export_one(folder, check_name(step.name), step.blob)
+            folder.sync()
 
     def _export_one(self, folder: Folder, name: str, ref: BlobRef) -> None:
         source = self.source(ref)
@@ -215,8 +244,8 @@ class FolderDisk:
         return self._bodies.partial(ref)
 
 
-def _is_export(step: Step) -> bool:
-    return isinstance(step, Export)
+def _nothing() -> None:
+    """Nobody waits for this."""
 
 
 def _body_of(step: Step) -> BlobRef | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from overlay.errors import LocalError
 from overlay.store.disk.folder import Folder
-from overlay.store.disk.index import DamagedIndex, Index, Row
+from overlay.store.disk.index import DamagedIndex, Index, OnDone, Row, waited
 from overlay.store.disk.rows import MAX_ENTRY_BYTES, decode, file_name
 from overlay.store.disk.system import System
 
@@ -70,9 +70,10 @@ class Home:
             self.damaged.append(aside.name)
             return []
 
-    def write(self, parts: list[list[Row]]) -> list[LocalError | None]:
-        """See `Index.write`."""
-        return self._index.write(self._owner, parts)
+    def write(self, parts: Sequence[Sequence[Row]], on_done: OnDone) -> Callable[[], None]:
+        """See `Index.write`; its `commit`."""
+        self._index.write(self._owner, parts, on_done)
+        return self._index.commit
 
     def mark(self) -> None:
         """Let the folder say where its entries are; before the first of them is."""
@@ -132,6 +133,6 @@ class Home:
         if rows:
             self.mark()
             self._hidden.sync()
-            (error,) = self.write([list(rows)])
-            if error is not None:
-                raise error
+            outcome = waited(lambda done: self.write([list(rows)], done))
+            if outcome[0] is not None:
+                raise outcome[0]

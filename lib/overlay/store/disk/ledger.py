@@ -22,7 +22,7 @@ from overlay.store.disk.shown import Shown
 log = logging.getLogger(__name__)
 
 
-class _Staged:
+class Staged:
     """What one batch will have written once it is committed."""
 
     __slots__ = ("hidden", "refs", "rows", "size")
@@ -76,34 +76,19 @@ class Ledger:
         """The entries that need a body."""
         return [place for place, (body, _) in tuple(self.kept.items()) if body == ref]
 
-    def write(self, parts: Iterable[tuple[str, Sequence[Write]]]) -> list[LocalError | None]:
-        """Each whole or not at all, in order; durable on return, or why it is not."""
-        outcomes: list[LocalError | None] = []
-        staged: dict[int, _Staged] = {}
-        for number, (service, steps) in enumerate(parts):
-            try:
-                staged[number] = self._stage(service, steps)
-                outcomes.append(None)
-            except LocalError as error:
-                outcomes.append(error)
-        if staged:
-            for number, failed in zip(staged, self._commit(list(staged.values())), strict=True):
-                outcomes[number] = failed
-            self._settle([part for number, part in staged.items() if outcomes[number] is None])
-        return outcomes
-
-    def _stage(self, service: str, steps: Sequence[Write]) -> _Staged:
-        staged = _Staged()
+    def stage(self, service: str, steps: Sequence[Write]) -> Staged:
+        """Have everything here that the entries refer to, and count it; LocalError where that cannot be."""
+        staged = Staged()
         try:
             with as_local_error(self._shown.folder.path):
                 for step in steps:
                     self._stage_one(staged, service, step)
         except LocalError:
-            self._undo(staged)
+            self.undo(staged)
             raise
         return staged
 
-    def _stage_one(self, staged: _Staged, service: str, step: Write) -> None:
+    def _stage_one(self, staged: Staged, service: str, step: Write) -> None:
         if step.entry is None:
             staged.rows.append((service, step.key, None))
             staged.refs.append(None)
@@ -120,38 +105,29 @@ class Ledger:
         staged.rows.append((service, step.key, data))
         staged.refs.append(ref)
 
-    def _undo(self, staged: _Staged) -> None:
+    def undo(self, staged: Staged) -> None:
+        """It is not going to be."""
         self._bodies.entry_bytes -= staged.size
         self._bodies.spare(staged.refs)
+        self._bodies.collect(ref for ref in staged.refs if ref is not None)
         for service, key, _ in staged.rows:
             ref = self.kept.get((service, key), (None,))[0]
             if key in staged.hidden and ref is not None:
                 self._shown.show(key, ref)
 
-    def _commit(self, staged: list[_Staged]) -> list[LocalError | None]:
-        errors: list[LocalError | None]
-        try:
-            with as_local_error(self._shown.folder.path):
-                self._take_root()
-                self._bodies.sync()
-                if any(part.hidden for part in staged):
-                    self._shown.folder.sync()
-                errors = self._home.write([part.rows for part in staged])
-        except LocalError as error:
-            errors = [error] * len(staged)
-        for part, failed in zip(staged, errors, strict=True):
-            if failed is not None:
-                self._undo(part)
-        return errors
+    def ready(self, staged: Iterable[Staged]) -> None:
+        """Make durable what has to be before the entries are."""
+        with as_local_error(self._shown.folder.path):
+            if not self._is_rooted:
+                self._home.mark()
+                for folder in self._root:
+                    folder.sync()
+                self._is_rooted = True
+            self._bodies.sync()
+            if any(part.hidden for part in staged):
+                self._shown.folder.sync()
 
-    def _take_root(self) -> None:
-        if not self._is_rooted:
-            self._home.mark()
-            for folder in self._root:
-                folder.sync()
-            self._is_rooted = True
-
-    def _settle(self, staged: list[_Staged]) -> None:
+    def settle(self, staged: Iterable[Staged]) -> None:
         """It is durable; now let the rest of the folder follow."""
         replaced: list[BlobRef | None] = []
         is_seen = False
