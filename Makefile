@@ -35,8 +35,9 @@ check: $(VENV)/checks  ## style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-sweep: $(VENV)/installed  ## thousands of simulated rings under faults (SEEDS=2000)
+sweep: $(VENV)/installed  ## thousands of simulated rings, and of stores, under faults (SEEDS=2000)
 	@$(PY) -m tests.sweep --seeds $(SEEDS) $(ARGS)
+	@$(PY) -m tests.sweep --store --seeds $(SEEDS) $(ARGS)
 
 fuzz: $(VENV)/installed  ## MINUTES=30 of fuzzing
 	@$(PY) -m tests.fuzz --minutes $(MINUTES) $(ARGS)
@@ -48,9 +49,15 @@ $(VENV)/bench: $(VENV)/installed
 bench: $(VENV)/bench  ## the benchmark table, within fifteen minutes (ARGS="--only form --quick")
 	@$(PY) -m benchmarks $(ARGS)
 
-papers: $(VENV)/installed  ## the papers' tables at their own scale, on all cores
-	@for suite in chord gossip; do \
-	  PYTHONPATH=lib $(PY) -m overlay.app.program lab $$suite --scale paper --jobs 0 --csv papers-$$suite.csv $(ARGS) || bad=1; \
+$(VENV)/lab: $(VENV)/installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8' || echo "without matplotlib: no plots"
+	@touch $@
+
+papers: $(VENV)/lab  ## the papers' tables at their own scale, on all cores
+	@plot=$$($(PY) -c 'import matplotlib' 2>/dev/null && echo --plot); \
+	for suite in chord gossip; do \
+	  PYTHONPATH=lib $(PY) -m overlay.app.program lab $$suite --scale paper --jobs 0 --csv papers-$$suite.csv \
+	    $${plot:+--plot papers-$$suite.png} $(ARGS) || bad=1; \
 	done; test -z "$$bad"
 
 clean:  ## remove what was made

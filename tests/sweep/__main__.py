@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, "lib")
 
 from tests.sweep.run import RingRun, one
+from tests.sweep.storing import SMALL, StoreRun, one_store
 
 PROGRESS = Path(".sweep.json")
 """Which seeds of an interrupted sweep are done."""
@@ -33,28 +34,28 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted(number)
 
 
-def replay(seed: int) -> int:
+def replay(run: RingRun | StoreRun) -> int:
     """Run one seed and show where it goes wrong."""
     try:
-        RingRun(seed).run()
+        run.run()
     except Exception:
         traceback.print_exc()
         return 1
-    print(f"seed {seed} ends right")
+    print(f"seed {run.seed} ends right")
     return 0
 
 
-def _load(first: int, count: int) -> tuple[set[int], list[int]]:
+def _load(first: int, count: int, store: bool) -> tuple[set[int], list[int]]:
     if PROGRESS.exists():
         state = json.loads(PROGRESS.read_text())
-        if state["of"] == [first, count]:
+        if state["of"] == [first, count, store]:
             return set(state["done"]), state["wrong"]
     return set(), []
 
 
-def sweep(first: int, count: int, jobs: int) -> int:
+def sweep(first: int, count: int, jobs: int, *, store: bool = False) -> int:
     """Run many seeds; 1 if any was wrong. Interrupted, it is 128 and the signal's number, and the next sweep goes on there."""
-    done, wrong = _load(first, count)
+    done, wrong = _load(first, count, store)
     todo = [seed for seed in range(first, first + count) if seed not in done]
     if done:
         print(f"going on: {len(done)} of {count} seeds are done already")
@@ -65,11 +66,13 @@ def sweep(first: int, count: int, jobs: int) -> int:
             signal.signal(number, _interrupt)
     try:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-            for seed, complaint in pool.imap_unordered(one, todo, chunksize=4):
+            for seed, complaint in pool.imap_unordered(one_store if store else one, todo, chunksize=4):
                 done.add(seed)
                 if complaint:
                     wrong.append(seed)
-                    print(f"\nseed {seed}: {complaint}\n  replay it: python -m tests.sweep --seed {seed}")
+                    print(
+                        f"\nseed {seed}: {complaint}\n  replay it: python -m tests.sweep{' --store' if store else ''} --seed {seed}"
+                    )
                 if sys.stderr.isatty() or len(done) % 200 == 0:
                     rate = max(1, len(done) - count + len(todo)) / (time.monotonic() - began)
                     left = (count - len(done)) / rate
@@ -78,11 +81,11 @@ def sweep(first: int, count: int, jobs: int) -> int:
                         f"{len(done)}/{count} seeds, {len(wrong)} wrong, {left:.0f} s left ", end=end, file=sys.stderr
                     )
     except Interrupted as interrupted:
-        PROGRESS.write_text(json.dumps({"of": [first, count], "done": sorted(done), "wrong": wrong}))
+        PROGRESS.write_text(json.dumps({"of": [first, count, store], "done": sorted(done), "wrong": wrong}))
         print(f"\ninterrupted after {len(done)} of {count} seeds; the same command goes on from there")
         return 128 + interrupted.number
     PROGRESS.unlink(missing_ok=True)
-    print(f"{count} seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
+    print(f"{count} {'stores' if store else 'rings'}, seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
     return 1 if wrong else 0
 
 
@@ -93,12 +96,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--seed", type=int, help="replay one seed and show what goes wrong")
+    parser.add_argument("--store", action="store_true", help="the replicated store, and not the classroom's ring")
+    parser.add_argument("--small", action="store_true", help="with --store and --seed: a run as in the tests")
     arguments = parser.parse_args()
-    return (
-        replay(arguments.seed)
-        if arguments.seed is not None
-        else sweep(arguments.first, arguments.seeds, arguments.jobs)
-    )
+    if arguments.seed is None:
+        return sweep(arguments.first, arguments.seeds, arguments.jobs, store=arguments.store)
+    if arguments.store:
+        return replay(StoreRun(arguments.seed, **(SMALL if arguments.small else {})))
+    return replay(RingRun(arguments.seed))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from overlay.ids import Key
 from overlay.ring.fingers import FingerConfig
 from overlay.ring.neighborhood import RingConfig
 from overlay.ring.parts import RingParts
-from overlay.sim import Network, Simulation
+from overlay.sim import Disk, Network, Simulation
 from overlay.store.replicated.config import ReplicasConfig
 from overlay.store.replicated.messages import Item, Version, key_of_tag, tag_of
 from overlay.store.replicated.replicas import Replicas
@@ -50,11 +50,18 @@ class StoreRing:
     """Peers in one simulation."""
 
     def __init__(
-        self, seed: object, config: ReplicasConfig, *, interval_s: float = 1.0, network: Network | None = None
+        self,
+        seed: object,
+        config: ReplicasConfig,
+        *,
+        interval_s: float = 1.0,
+        network: Network | None = None,
+        write_s: tuple[float, float] = (0.001, 0.005),
     ):
         self.sim = Simulation(seed, network)
         self.config = config
         self.interval_s = interval_s
+        self.write_s = write_s
         self.peers: dict[int, StorePeer] = {}
 
     def form(self, numbers: Iterable[int]) -> None:
@@ -71,7 +78,7 @@ class StoreRing:
         peer = self.peers[number] = StorePeer(
             Contact(Key(number), "127.0.0.1", 1024 + len(self.peers), 1), self.interval_s, self.config
         )
-        self.sim.start(self.sim.add(peer.contact, *peer.protocols()))
+        self.sim.start(self.sim.add(peer.contact, *peer.protocols(), disk=Disk(write_s=self.write_s)))
         return peer
 
     def live(self) -> list[StorePeer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from typing import Any
 
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
@@ -19,6 +20,8 @@ TROUBLE_S = 60.0
 HEAL_S = 240.0
 """Within which all must be right again."""
 JOIN_AGAIN_S = 2.0
+SMALL: dict[str, Any] = {"peers": 8, "trouble_s": 20.0}
+"""The same actions, closer together."""
 TTLS = (5.0, 30.0)
 CLOCKS_S = 12.0
 """The wall clocks of two peers are at most so far apart, and so are their ideas of what has expired."""
@@ -110,15 +113,22 @@ class Session:
 class StoreRun:
     """What a seed makes of a store. `run` raises Wrong, or returns."""
 
-    def __init__(self, seed: int, peers: int | None = 32):
+    def __init__(self, seed: int, peers: int = 32, trouble_s: float = TROUBLE_S):
         self.seed = seed
+        self.trouble_s = trouble_s
         self.rng = rng = random.Random(f"store/{seed}")
         self.faults = Faults(loss=rng.choice((0.0, 0.0, 0.1, 0.2)), duplicate=rng.choice((0.0, 0.1)))
-        self.count = peers or rng.randint(2, 12)
+        self.count = peers
         self.config = ReplicasConfig(
             durable=rng.choice((3, 3, 3, 2)), sync_s=rng.choice((2.0, 4.0, 8.0)), tombstone_s=100_000.0
         )
-        self.ring = StoreRing(seed, self.config, interval_s=rng.choice((0.5, 1.0, 2.0)), network=self.faults)
+        self.ring = StoreRing(
+            seed,
+            self.config,
+            interval_s=rng.choice((0.5, 1.0, 2.0)),
+            network=self.faults,
+            write_s=rng.choice(((0.001, 0.005), (0.01, 0.05))),
+        )
         self.history = History()
         self.names = [b"name-%d" % number for number in range(rng.choice((3, 10, 30)))]
         self.sessions = [Session(self, number) for number in range(6)]
@@ -135,7 +145,7 @@ class StoreRun:
         sim = self.ring.sim
         self.ring.form(self.rng.sample(range(1 << BITS), self.count))
         sim.run_for(3.0)
-        end = sim.now + TROUBLE_S
+        end = sim.now + self.trouble_s
         while sim.now < end:
             sim.run_for(self.rng.choice((0.01, 0.1, 0.5, 2.0)) * self.rng.random())
             self._look()
@@ -243,7 +253,7 @@ class StoreRun:
 
     def acknowledged(self, written: Written) -> None:
         """Now and then, the power fails at that moment."""
-        if self.rng.random() < 0.03:
+        if self.rng.random() < 0.06:
             self.ring.sim.call_soon(self._crash_holders, written)
 
     def _crash_holders(self, written: Written) -> None:
@@ -320,7 +330,8 @@ class StoreRun:
     def _judge(self) -> None:
         """Everything is at the right peers; everybody reads the same, and that is right."""
         complaints = self.history.complaints + self.ring.misplaced(left_over=False)
-        self.ring.sim.run_for(4 * self.config.sync_s + CLOCKS_S + max(TTLS))
+        expired = max((written.expires for written in self.history.writes), default=0.0) + CLOCKS_S
+        self.ring.sim.run_for(max(4 * self.config.sync_s, expired - self.ring.sim.now))
         complaints += self.ring.misplaced()
         for name in self.names:
             values = {self._final(name, self.rng.choice(self.ring.members())) for _ in range(2)}
