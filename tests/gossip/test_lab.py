@@ -21,7 +21,8 @@ def two_figures(setting: Setting) -> Iterator[Report]:
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gossip, "EXPERIMENTS", (Experiment(("X1", "X2"), "two figures", two_figures),))
 
 

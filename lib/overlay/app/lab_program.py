@@ -13,13 +13,14 @@ from pathlib import Path
 import overlay
 from overlay.app.terminal import Output, is_terminal
 from overlay.errors import LocalError
+from overlay.lab import plot
 from overlay.lab.experiment import Progress, Row, Setting
 from overlay.lab.suites import SUITES, run
 
 EXAMPLES = """\
 examples:
   overlay lab gossip                       every table, in a minute, with small networks
-  overlay lab gossip --scale paper --jobs 2 --csv gossip.csv
+  overlay lab chord --scale paper --jobs 2 --csv chord.csv --plot chord.png
   overlay lab gossip --rows T1,H3 --seed 7
 
 The exit status is 1 where a figure is out of its tolerance.
@@ -28,7 +29,7 @@ REDRAW_S = 0.2
 
 
 def lab_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """`suite`, `rows`, `scale`, `seed`, `jobs`, `csv`."""
+    """`suite`, `rows`, `scale`, `seed`, `jobs`, `csv`, `plot`."""
     parser = argparse.ArgumentParser(
         prog="overlay lab",
         description="Measure what the papers measured, and put it beside their figures.",
@@ -43,11 +44,13 @@ def lab_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, help="of all chance: the same seed, the same figures (1)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="experiments at a time, 0 for one a core (1)")
-    parser.add_argument("--csv", metavar="FILE", help="save the rows too")
+    parser.add_argument("--csv", metavar="FILE", help="where the rows are saved (lab-SUITE.csv)")
+    parser.add_argument("--plot", metavar="FILE", help="draw them too, as PNG, SVG or PDF; needs the extra [lab]")
     parser.add_argument("--no-color", action="store_true", help="no colors")
     parser.add_argument("--version", action="version", version=overlay.__version__)
     options = parser.parse_args(arguments)
     options.ids = tuple(id.strip() for id in options.rows.split(",") if id.strip())
+    options.csv = options.csv or f"lab-{options.suite}.csv"
     options.jobs = options.jobs if options.jobs > 0 else os.cpu_count() or 1
     return options
 
@@ -58,27 +61,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Output(no_color=options.no_color)
     table = Table(output)
     began = time.monotonic()
+    setting = Setting(options.seed, options.scale)
     try:
-        for report in run(options.suite, Setting(options.seed, options.scale), options.ids, options.jobs):
+        if options.plot:
+            # Better said now than after an hour.
+            plot.figure_class()
+        for report in run(options.suite, setting, options.ids, options.jobs):
             table.take(report)
-        if options.csv:
-            save(Path(options.csv), table.rows, options.seed, options.scale)
+        table.progress("")
+        save(Path(options.csv), table.rows, setting)
+        if options.plot:
+            plot.draw(table.rows, f"{options.suite}, {options.scale}, seed {options.seed}", Path(options.plot))
     except LocalError as error:
         output.error(str(error))
         return 2
     except OSError as error:
-        output.error(f"cannot write {options.csv}: {error.strerror}")
+        output.error(f"cannot write {error.filename or options.csv}: {error.strerror}")
         return 1
     except KeyboardInterrupt:
         table.progress("")
         return 130
-    out = [row for row in table.rows if not row.holds]
-    table.progress("")
+    return summary(output, table.rows, options, time.monotonic() - began)
+
+
+def summary(output: Output, figures: Sequence[Row], options: argparse.Namespace, took_s: float) -> int:
+    """How many are out, where they are saved, and the command that repeats them; the exit status."""
+    out = [row for row in figures if not row.holds]
     rows = ",".join(dict.fromkeys(row.id for row in out)) or options.rows
     again = f"overlay lab {options.suite} --scale {options.scale} --seed {options.seed}" + (
         f" --rows {rows}" if rows else ""
     )
-    output.answer(("", f"{len(table.rows)} figures, {len(out)} out of tolerance, {time.monotonic() - began:.0f} s"))
+    saved = options.csv + (f" and {options.plot}" if options.plot else "")
+    output.answer(("", f"{len(figures)} figures, {len(out)} out of tolerance, {took_s:.0f} s; saved in {saved}"))
     output.answer((f"{'those again' if out else 'again'}: {again}",))
     return 1 if out else 0
 
@@ -119,8 +133,9 @@ class Table:
             sys.stderr.flush()
 
 
-def save(path: Path, rows: Sequence[Row], seed: int, scale: str) -> None:
+def save(path: Path, rows: Sequence[Row], setting: Setting) -> None:
     """The rows as CSV. OSError where that cannot be written."""
+    seed, scale = setting.seed, setting.scale
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("row", "what", "paper", "ours", "low", "high", "holds", "note", "seed", "scale"))

@@ -23,6 +23,15 @@ class Setting(msgspec.Struct, frozen=True):
         return paper if self.scale == "paper" else small
 
 
+class Point(msgspec.Struct, frozen=True):
+    """Where a figure lies on a curve."""
+
+    curve: str
+    x: str
+    """What varies, such as N."""
+    at: float
+
+
 class Row(msgspec.Struct, frozen=True):
     """One figure of a paper beside ours."""
 
@@ -37,6 +46,8 @@ class Row(msgspec.Struct, frozen=True):
     """The tolerance: from, to, both included."""
     note: str = ""
     """At what scale, or why it is out."""
+    point: Point | None = None
+    """Of the curve it is part of, when it is drawn."""
 
     @property
     def holds(self) -> bool:
@@ -70,6 +81,11 @@ class Experiment(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
     title: str
     run: Callable[[Setting], Iterator[Report]]
+
+
+def on_curve(row: Row, curve: str, x: str, at: float) -> Row:
+    """The same row as a point of a curve; rows of one id with one curve are drawn together."""
+    return msgspec.structs.replace(row, point=Point(curve, x, at))
 
 
 def exactly(id: str, what: str, paper: str, ours: float, wanted: float, note: str = "") -> Row:

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from statistics import fmean
 
-from overlay.lab.experiment import Experiment, Progress, Report, Row, Setting, around, exactly
+from overlay.lab.experiment import Experiment, Progress, Report, Row, Setting, around, exactly, on_curve
 from overlay.lab.rings import BITS, ComputedRing, root_of
 
 PER_BATCH = 5_000
@@ -34,7 +34,8 @@ def _path_length(setting: Setting) -> Iterator[Report]:
             found = ring.look_up([ring.rng.getrandbits(BITS) for _ in range(min(PER_BATCH, lookups))])
             hops += [one.hops for _, one in found if one is not None]
         means[power] = fmean(hops)
-        yield around("C1", f"path length, N = 2^{power}", f"{power / 2:g} = log2(N) / 2", means[power], power / 2, 0.3)
+        what, paper = f"path length, N = 2^{power}", f"{power / 2:g} = log2(N) / 2"
+        yield on_curve(around("C1", what, paper, means[power], power / 2, 0.3), "path length", "log2 N", power)
     slope = (means[powers] - means[5]) / (powers - 5)
     slack, note = (0.02, "") if setting.scale == "paper" else (0.08, "small rings")
     yield around("C1", "growth a doubling", "0.50", slope, 0.50, slack, note)
@@ -117,16 +118,13 @@ def _failures(setting: Setting) -> Iterator[Report]:
                     hops.append(found.hops)
                     timeouts.append(found.timeouts)
         told_hops, told_timeouts = TABLE_II[share]
-        yield around("C4", f"path length, p = {share:g}", f"{told_hops}", fmean(hops), told_hops, slack * told_hops)
-        yield around(
-            "C4",
-            f"timeouts, p = {share:g}",
-            f"{told_timeouts}",
-            fmean(timeouts),
-            told_timeouts,
-            5 * slack * told_timeouts,
-        )
-        yield exactly("C4", f"failed lookups, p = {share:g}", "0", failed, 0)
+        of = f"p = {share:g}"
+        row = around("C4", f"path length, {of}", f"{told_hops}", fmean(hops), told_hops, slack * told_hops)
+        yield on_curve(row, "path length", "p", share)
+        around_it = 5 * slack * told_timeouts
+        row = around("C4", f"timeouts, {of}", f"{told_timeouts}", fmean(timeouts), told_timeouts, around_it)
+        yield on_curve(row, "timeouts", "p", share)
+        yield exactly("C4", f"failed lookups, {of}", "0", failed, 0)
 
 
 # C5: keys that are lost with their nodes ---------------------------------------------------------------------------
@@ -149,7 +147,8 @@ def _lost(setting: Setting) -> Iterator[Report]:
         # Three deviations: nodes have shares of many sizes, and only some keys are looked for.
         chance = 3 * math.sqrt(share * (1 - share) * (2 / nodes + 1 / lookups))
         what, paper = f"lookups that fail, p = {share:g}", f"{share:g}: nearly exactly p"
-        yield around("C5", what, paper, lost / lookups, share, max(0.01, chance), "chance within 3 deviations")
+        row = around("C5", what, paper, lost / lookups, share, max(0.01, chance), "chance within 3 deviations")
+        yield on_curve(row, "lookups that fail", "p", share)
         yield exactly("C5", f"lookups that end elsewhere than at the live successor, p = {share:g}", "0", astray, 0)
 
 
