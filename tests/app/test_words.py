@@ -212,7 +212,7 @@ def test_a_peer_outside_the_classroom() -> None:
     ("line", "part"),
     [
         ("create --bits 33", "8 to 32, 64, 128 or 160"),
-        ("create --successors 9", "2 to 8 successors"),
+        ("create --successors 33", "2 to 32 successors"),
         ("create --virtual 0", "1 to 64 members"),
         ("create --at 127.0.0.1:7001", "join"),
         ("join --at 7001", "is not an address"),

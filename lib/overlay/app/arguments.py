@@ -182,7 +182,7 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("--port", type=_convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
     add("--bits", type=_convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
-    add("--successors", type=_convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 8 (8)")
+    add("--successors", type=_convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 32 (8)")
     add("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
     add("--virtual", type=_convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
     _common(parser, classroom=False)

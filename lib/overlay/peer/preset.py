@@ -9,7 +9,7 @@ import msgspec
 from overlay.errors import LocalError
 from overlay.ids import CHORD_BITS, CLASSROOM_BITS, WIDTHS
 from overlay.ring.fingers import FingerConfig
-from overlay.ring.messages import MAX_LISTED, Shape
+from overlay.ring.messages import LONGEST, Shape
 from overlay.ring.neighborhood import RingConfig
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ def check_bits(bits: int) -> int:
 
 
 def check_successors(count: int) -> int:
-    """LocalError for a list that is too short to be shown, or too long for a datagram."""
-    if not 2 <= count <= MAX_LISTED:
-        raise LocalError(
-            f"a list has 2 to {MAX_LISTED} successors, for more do not fit into a ping's answer; not {count}"
-        )
+    """LocalError for a list that is too short to be shown, or too long for a message."""
+    if not 2 <= count <= LONGEST:
+        raise LocalError(f"a list has 2 to {LONGEST} successors, not {count}")
     return count
 
 

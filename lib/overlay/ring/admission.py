@@ -21,6 +21,7 @@ from overlay.ring.chord import Chord
 from overlay.ring.events import JoinAccepted, JoinReceived, JoinRefused
 from overlay.ring.leaving import Leaving
 from overlay.ring.messages import (
+    LONGEST,
     Admit,
     Admitted,
     Ask,
@@ -232,7 +233,7 @@ class Admission(Protocol):
             self._clash(holder, join, answer)
             return
         first = chord.first
-        successors = tuple(c for c in [*chord.successors, self.ctx.me] if c.id != newcomer.id and c.boot)[:8]
+        successors = tuple(c for c in [*chord.successors, self.ctx.me] if c.id != newcomer.id and c.boot)[:LONGEST]
         predecessors = (self.ctx.me, *(c for c in (chord.before,) if c is not None and c.id != newcomer.id))
 
         def came(_: object) -> None:

@@ -18,14 +18,15 @@ from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
-from overlay.ids import distance, label, owns
+from overlay.ids import label, owns
 from overlay.ring.events import DepartureReceived, Event, IdTaken, PeerDied, SuccessorChangeReceived, SuccessorsChanged
 from overlay.ring.lost import LostAndFound
 from overlay.ring.messages import Ask, Depart, Neighbors, SuccessorChange, shared_picture
-from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, namesake, until
+from overlay.ring.neighborhood import Acquaintances, Gone, RingConfig, RingView, clockwise, namesake
 from overlay.ring.pings import Pings
 from overlay.ring.rectifying import Behind
 from overlay.ring.settling import Settling
+from overlay.ring.tail import Tail, for_a_datagram
 
 
 class Chord(Protocol):
@@ -33,10 +34,12 @@ class Chord(Protocol):
 
     __slots__ = (
         "_news",
+        "_picture",
         "_settling",
         "acquaintances",
         "awaited",
         "behind",
+        "beyond",
         "config",
         "leaving",
         "lost",
@@ -62,6 +65,7 @@ class Chord(Protocol):
         """The first successors, which all have been heard from, save those in `awaited`."""
         self.tail: list[Contact] = []
         """The successors beyond, by hearsay: each is asked before it is used."""
+        self.beyond = Tail(self)
         self.behind = Behind(self)
         self.awaited: set[int] = set()
         """Shown successors that were named at the start and never heard from."""
@@ -74,6 +78,7 @@ class Chord(Protocol):
         """Peers known for another reason, such as fingers: one of them is a way back when the whole list has died."""
         self._settling = Settling(self)
         self._news = True
+        self._picture = pings.picture
 
     # Beginning and end ---------------------------------------------------------------------------------------
 
@@ -135,9 +140,9 @@ class Chord(Protocol):
         """The ring as seen from here. An equal picture is not made anew, so that nobody takes it for news."""
         ahead = tuple([contact for contact in self.successors if contact.boot])
         picture = Neighbors(self.behind.contacts, ahead, self.member, self.leaving)
-        if picture != self.pings.picture:
-            self.pings.picture = picture
-        return self.pings.picture
+        if picture != self._picture:
+            self._picture, self.pings.picture = picture, for_a_datagram(picture)
+        return self._picture
 
     def view(self) -> RingView:
         return RingView(
@@ -256,7 +261,7 @@ class Chord(Protocol):
         old = self.shown
         self.shown = list(wanted)
         self.awaited &= {contact.id for contact in wanted}
-        self.refresh_tail()
+        self.beyond.refresh()
         self.changed()
         self._tell(SuccessorsChanged(*self.names()))
         if old and wanted and old[0].id != wanted[0].id and old[0] not in self.gone and not self.leaving:
@@ -271,23 +276,6 @@ class Chord(Protocol):
         self._settling.forget()
         self.changed()
         self._tell(SuccessorsChanged(*self.names()))
-
-    def refresh_tail(self) -> None:
-        """The list beyond the shown ones (ZV15: succList = [head] + butLast(head's list))."""
-        told: Iterable[Contact] | None = None
-        for contact in self.shown:
-            picture = self.picture_of(contact)
-            told = picture.successors if picture is not None else told
-        if told is None:
-            # Better a list of old than none: it is what we live on if those that are shown die together.
-            told = self.tail
-        me, bits = self.ctx.me, self.config.bits
-        reach = distance(me.id, self.shown[-1].id if self.shown else me.id, bits)
-        line = until(me, [other for other in told if distance(me.id, other.id, bits) > reach], self.gone, bits)
-        tail = line[: self.config.successors - self.config.shown]
-        if tail != self.tail:
-            self.tail = tail
-            self.picture()
 
     # Asking --------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from overlay.core.protocol import Protocol, on
 from overlay.ids import Key, distance
 from overlay.kbr import Answered, Pass, Route
 from overlay.ring.chord import Chord
-from overlay.ring.messages import MAX_LISTED, FindFinger, Finger, Probe
+from overlay.ring.messages import MAX_LISTED, FindFinger, Finger, HowFar
 from overlay.ring.routing import RingRouter
 
 
@@ -160,7 +160,7 @@ class Fingers(Protocol):
                 self._take(min(heard, key=trips.mean_s), start, end)
 
         for other in candidates:
-            self.ctx.call(other, Probe(), functools.partial(answered, other), one_less, timeout_s=PROBE_S)
+            self.ctx.call(other, HowFar(), functools.partial(answered, other), one_less, timeout_s=PROBE_S)
 
     def _take(self, finger: Contact, start: int, end: int) -> None:
         kept = [c for c, there in zip(self.line, self._at, strict=True) if not start <= there < end]
@@ -185,8 +185,8 @@ class Fingers(Protocol):
         near = isinstance(message, FindFinger) and message.near
         return Finger(tuple(self.chord.successors[:MAX_LISTED]) if near else ())
 
-    @on(Probe)
-    def on_probe(self, sender: Contact, question: Probe) -> None:
+    @on(HowFar)
+    def on_how_far(self, sender: Contact, question: HowFar) -> None:
         """The answer is Done."""
 
     def update(self, neighbor: Contact, joined: bool) -> None:

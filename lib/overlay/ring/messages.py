@@ -12,12 +12,16 @@ from overlay.core.message import Command, Contact, Datagram, shared
 from overlay.ids import CLASSROOM_BITS, Key
 
 MAX_LISTED = 8
-"""Contacts on one side of a picture; the bound that keeps an answer within its question."""
+"""Contacts on one side of a picture in a datagram; the bound that keeps an answer within its question."""
+
+LONGEST = 32
+"""Of a list of successors, which then goes by TCP."""
 
 PADDING = bytes(960)
 """Makes a ping as long as the longest answer it can get, so that nobody is flooded in another's name (HOSTILE, row 9)."""
 
 Listed = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=MAX_LISTED)]
+List = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=LONGEST)]
 Path = Annotated[tuple[Key, ...], msgspec.Meta(max_length=1024)]
 Packed = Annotated[bytes, msgspec.Meta(max_length=8192)]
 Name = Annotated[str, msgspec.Meta(max_length=32)]
@@ -28,12 +32,14 @@ class Neighbors(Command, frozen=True):
 
     predecessors: Listed
     """The nearest first."""
-    successors: Listed
+    successors: List
     """The nearest first; never the peer itself."""
     member: bool = True
     leaving: bool = False
     lost: Listed = ()
     """Told by a leaver alone: peers that it was still looking for."""
+    rest: int = 0
+    """In a datagram, of a longer list: a sum of the whole picture, which changes with it."""
 
 
 def shared_picture(picture: Neighbors) -> Neighbors:
@@ -120,7 +126,7 @@ class Admit(Command, frozen=True):
 
     ticket: int
     predecessors: Listed
-    successors: Listed
+    successors: List
     lost: Listed = ()
 
 
@@ -194,5 +200,5 @@ class Finger(Command, frozen=True):
     near: Listed = ()
 
 
-class Probe(Datagram, frozen=True):
+class HowFar(Datagram, frozen=True):
     """How far are you? Answered by Done, which is as short."""

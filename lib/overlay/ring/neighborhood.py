@@ -21,8 +21,8 @@ class RingConfig(msgspec.Struct, frozen=True):
     bits: int = CLASSROOM_BITS
     """Of an identifier (the papers' m)."""
     successors: int = 4
-    """Of the list (the papers' r): it survives r-1 neighbors that die at once. Two of them are shown. A datagram has room
-    for MAX_LISTED of them; longer lists are for the simulator."""
+    """Of the list (the papers' r): it survives r-1 neighbors that die at once. Two of them are shown. Beyond
+    MAX_LISTED they go by TCP; at most LONGEST on sockets."""
     shown: int = 2
     """Successors that are pinged aloud and printed."""
     ask_s: float = 2.4

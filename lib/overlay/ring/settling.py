@@ -45,7 +45,7 @@ class Settling:
         wanted = chord.best()
         if wanted == chord.shown:
             self.forget()
-            chord.refresh_tail()
+            chord.beyond.refresh()
         elif wanted != self._wanted:
             self._wanted, self._wanted_at = wanted, chord.ctx.now
         elif chord.ctx.now - self._wanted_at >= 0.99 * chord.pings.beat_s:
