@@ -9,15 +9,17 @@ from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
 from overlay.ring.messages import MAX_LISTED, Ask, Neighbors
+from overlay.ring.neighborhood import MAX_GONE
 
 if TYPE_CHECKING:
     from overlay.ring.chord import Chord
 
-MAX_LOST = 16
+MAX_LOST = MAX_GONE
+"""Whoever is not to be used, and is not looked for either, would never be used again."""
 SEARCH_S = 5.0
 """Between two looks for lost peers."""
 AT_ONCE = 4
-"""Lost peers that are looked for at a time."""
+"""Lost peers that are looked for at a time; a quarter of them where that is more, so that each has its turn in 20 s."""
 GIVE_UP_S = 900.0
 """A peer lost for longer has to join again by itself."""
 ORPHAN_ROUNDS = 3
@@ -103,7 +105,7 @@ class LostAndFound:
         self._searching = False
         now = self._chord.ctx.now
         self._lost = {contact: since for contact, since in self._lost.items() if now - since < GIVE_UP_S}
-        for contact in list(self._lost)[:AT_ONCE]:
+        for contact in list(self._lost)[: max(AT_ONCE, len(self._lost) // 4)]:
             # To the end of the line, so that each has its turn.
             self._lost[contact] = self._lost.pop(contact)
             self._look_for(contact)
