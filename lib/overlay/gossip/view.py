@@ -86,15 +86,19 @@ class View:
 
     def merge(self, received: Iterable[Descriptor], now: float) -> None:
         """Take news in; of a contact that is here already, the fresher news stays."""
-        links, me = self._links, self._me
         for descriptor in received:
-            contact, age = descriptor.contact, descriptor.age_s
-            id = contact.id
-            # An age that is no number counts as none.
-            born = now - age if age > 0 else now
-            old = links.get(id)
-            if (old is None or born > old[0]) and id != me and is_sound(contact):
-                links[id] = (born, contact)
+            self.add(descriptor, now)
+
+    def add(self, descriptor: Descriptor, now: float) -> bool:
+        """Take one in; whether it was news."""
+        contact, age = descriptor.contact, descriptor.age_s
+        # An age that is no number counts as none.
+        born = now - age if age > 0 else now
+        old = self._links.get(contact.id)
+        if (old is not None and born <= old[0]) or contact.id == self._me or not is_sound(contact):
+            return False
+        self._links[contact.id] = (born, contact)
+        return True
 
     def trim(self, healer: int, swapper: int, sent: Iterable[Key], keep: Selection, rng: random.Random) -> None:
         """Down to `size`: the `healer` oldest go first, then `swapper` of those `sent`, the rest by policy (PS07, Fig. 1)."""
@@ -113,9 +117,10 @@ class View:
         elif excess > 0:
             self._drop_sorted(excess, freshest=keep == "tail")
 
-    def drop(self, id: Key) -> None:
-        """Forget one; nothing where it is not here."""
-        self._links.pop(id, None)
+    def drop(self, id: Key) -> Contact | None:
+        """Forget one, and return it if it was here."""
+        link = self._links.pop(id, None)
+        return link[1] if link is not None else None
 
     def _drop_sorted(self, count: int, *, freshest: bool = False) -> None:
         for _, contact in sorted(self._links.values(), key=_born, reverse=freshest)[:count]:

@@ -164,7 +164,8 @@ class Group(MembershipService):
         update = Update(member.contact, DEAD, member.incarnation)
         self._apply(update)
         if not self.config.infection:
-            for peer in self.neighbors():
+            # A multicast reaches the accused too.
+            for peer in (*self.neighbors(), member.contact):
                 self.ctx.send(peer, Told((update,)))
 
     def _confirm(self, member: Member, update: Update) -> None:

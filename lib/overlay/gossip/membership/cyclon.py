@@ -99,7 +99,7 @@ class Cyclon(MembershipService):
         if peer is None:
             return
         # Step 4: the other one's entry makes room for what it will send; a dead one is thereby forgotten.
-        self._drop(peer)
+        self._drop(peer.id)
         others = self.links.descriptors(config.shuffle_length - 1, 0, rng, self.ctx.now)
         sent = tuple(d.contact.id for d in others)
         self.ask(
@@ -122,24 +122,21 @@ class Cyclon(MembershipService):
 
     def _take(self, received: tuple[Descriptor, ...], sent: tuple[Key, ...]) -> None:
         """Steps 6 and 7: empty places first, then those of what was sent; nothing else goes, and what is known stays."""
-        replaceable = [id for id in sent if id in self.links]
+        links, size, me, now = self.links, self.config.view_size, self.ctx.me.id, self.ctx.now
+        replaceable = iter(sent)
         for descriptor in received:
             id = descriptor.contact.id
-            if id == self.ctx.me.id or id in self.links:
+            if id == me or id in links:
                 continue
-            if len(self.links) >= self.config.view_size:
-                if not replaceable:
+            if len(links) >= size:
+                old = next((other for other in replaceable if other in links), None)
+                if old is None:
                     break
-                self._drop_id(replaceable.pop(0))
-            self.links.merge((descriptor,), self.ctx.now)
-            if id in self.links:
+                self._drop(old)
+            if links.add(descriptor, now):
                 self._listeners.tell(descriptor.contact, True)
 
-    def _drop(self, contact: Contact) -> None:
-        self.links.drop(contact.id)
-        self._listeners.tell(contact, False)
-
-    def _drop_id(self, id: Key) -> None:
-        contact = self.links.get(id)
+    def _drop(self, id: Key) -> None:
+        contact = self.links.drop(id)
         if contact is not None:
-            self._drop(contact)
+            self._listeners.tell(contact, False)
