@@ -23,12 +23,17 @@ PINGS = (PingsSent, PingReceived, PingAnswered, Forwarded)
 
 def is_free(port: int) -> bool:
     """Whether nobody has the port, for TCP and for UDP."""
+    return is_free_at("127.0.0.1", port)
+
+
+def is_free_at(host: str, port: int) -> bool:
+    """The same at another loopback address."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as sock:
             if kind == socket.SOCK_STREAM:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                sock.bind(("127.0.0.1", port))
+                sock.bind((host, port))
             except OSError:
                 return False
     return True
