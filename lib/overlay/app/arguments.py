@@ -44,23 +44,23 @@ commands: join 15 4, quit 9, kill 14, store 8 2067, request 2 4103, ring, status
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse with errors of one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {clean(message)} (see {self.prog} --help)\n")
 
 
-def _convert(check: Callable[[str], Any]) -> Callable[[str], Any]:
+def convert(check: Callable[[str], Any]) -> Callable[[str], Any]:
     """A converter for argparse out of one that raises LocalError."""
 
-    def convert(text: str) -> Any:
+    def checked(text: str) -> Any:
         try:
             return check(text)
         except LocalError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    return convert
+    return checked
 
 
 def interval(text: str) -> float:
@@ -108,11 +108,10 @@ def _count(text: str) -> int:
 
 def _common(parser: argparse.ArgumentParser, *, classroom: bool = True) -> None:
     parser.set_defaults(lasts=not classroom)
+    address_options(parser)
     add = parser.add_argument
-    add("--host", type=_convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
-    add("--bind", type=_convert(numeric), metavar="HOST", help="the address to listen on (that of --host)")
     if classroom:
-        add("--base-port", type=_convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
+        add("--base-port", type=convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
     add("--files", default="files", metavar="DIR", help="where records are stored from and received into (files)")
     if classroom:
         add("--keep", action="store_true", help="keep the records of an earlier run")
@@ -124,8 +123,9 @@ def _common(parser: argparse.ArgumentParser, *, classroom: bool = True) -> None:
     add("--version", action="version", version=overlay.__version__)
 
 
-def _parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
-    return _Parser(
+def make_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """With examples at the end of --help, and errors of one line."""
+    return Parser(
         prog=prog,
         description=description,
         epilog=examples,
@@ -141,7 +141,7 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     words = list(sys.argv[1:] if arguments is None else arguments)
     if any(word.partition("=")[0] in ("create", *LASTING_ONLY) for word in words):
         return _lasting_arguments(words)
-    parser = _parser("peer.py", "One peer of a ring.", PEER_EXAMPLES)
+    parser = make_parser("peer.py", "One peer of a ring.", PEER_EXAMPLES)
     parser.usage = (
         "peer.py init PEER FIRST_SUCCESSOR SECOND_SUCCESSOR PING_INTERVAL [options]\n"
         "       peer.py join PEER KNOWN_PEER PING_INTERVAL [options]"
@@ -174,17 +174,13 @@ The id comes from a secret that is made once in the folder of --data; whoever ha
 
 def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     """For a peer outside the classroom: `mode` create or join, `at`, `port`, `bits`, `successors`, None where not given."""
-    parser = _parser("peer.py", "One peer of a ring outside the classroom.", LASTING_EXAMPLES)
+    parser = make_parser("peer.py", "One peer of a ring outside the classroom.", LASTING_EXAMPLES)
     parser.usage = "peer.py create [options]\n       peer.py join [--at HOST:PORT] [options]"
     add = parser.add_argument
     add("mode", help=argparse.SUPPRESS)
-    add("--at", type=_convert(_of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
-    add("--port", type=_convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
+    add("--at", type=convert(of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
-    add("--bits", type=_convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
-    add("--successors", type=_convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 32 (8)")
-    add("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
-    add("--virtual", type=_convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
+    lasting_options(parser)
     _common(parser, classroom=False)
     options = parser.parse_args(words)
     options.mode = options.mode.lower()
@@ -193,6 +189,23 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     if options.mode == "create" and options.at is not None:
         parser.error("create begins a ring; to come into the one of --at, join")
     return options
+
+
+def lasting_options(parser: argparse.ArgumentParser) -> None:
+    """What a ring outside the classroom is like, and a peer in it."""
+    add = parser.add_argument
+    add("--port", type=convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
+    add("--bits", type=convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
+    add("--successors", type=convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 32 (8)")
+    add("--interval", type=convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    add("--virtual", type=convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
+
+
+def address_options(parser: argparse.ArgumentParser) -> None:
+    """What others are told, and where to listen."""
+    add = parser.add_argument
+    add("--host", type=convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
+    add("--bind", type=convert(numeric), metavar="HOST", help="the address to listen on (that of --host)")
 
 
 def _whole(text: str) -> int:
@@ -219,7 +232,8 @@ def _listed(text: str) -> int:
     return check_successors(_whole(text))
 
 
-def _of_a_ring(text: str) -> tuple[str, int]:
+def of_a_ring(text: str) -> tuple[str, int]:
+    """The address of a peer that has no number of the classroom's."""
     if ":" not in text:
         raise LocalError(f"{short(text)} is not an address: host:port is wanted, such as 127.0.0.1:7001")
     return _address(text)
@@ -272,18 +286,16 @@ def check_successors(me: int, first: int | str, second: int | str) -> None:
 
 def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """For runner.py: `peers` (a tuple of ids) and the options."""
-    parser = _parser("runner.py", "A ring of peers in one process, and commands for any of them.", RUNNER_EXAMPLES)
+    parser = make_parser("runner.py", "A ring of peers in one process, and commands for any of them.", RUNNER_EXAMPLES)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--peers", type=_convert(_peers), metavar="2,4,5", help="these peers")
-    which.add_argument("--count", type=_convert(_count), metavar="N", help="N peers, spread evenly over the ring")
-    which.add_argument(
-        "--gossip", type=_convert(_count), metavar="N", help="N nodes of an unstructured network instead"
-    )
+    which.add_argument("--peers", type=convert(_peers), metavar="2,4,5", help="these peers")
+    which.add_argument("--count", type=convert(_count), metavar="N", help="N peers, spread evenly over the ring")
+    which.add_argument("--gossip", type=convert(_count), metavar="N", help="N nodes of an unstructured network instead")
     parser.add_argument("--stable", action="store_true", help="with --gossip: HyParView and Plumtree")
-    parser.add_argument("--interval", type=_convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    parser.add_argument("--interval", type=convert(interval), default=3.0, metavar="S", help="between pings (3)")
     parser.add_argument("-r", "--reporter", action="store_true", help="show the ring every second")
     parser.add_argument("--all", action="store_true", help="with -r: a row for peers of other processes too")
-    parser.add_argument("--for", dest="seconds", type=_convert(_seconds), metavar="S", help="end after S seconds")
+    parser.add_argument("--for", dest="seconds", type=convert(_seconds), metavar="S", help="end after S seconds")
     parser.add_argument(
         "--script", metavar="FILE", help='play a command a line; also: wait 5, expect "Peer 8" first 19'
     )
@@ -300,29 +312,38 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     return options
 
 
+LISTED = (
+    ("up", "start a peer in the background: a ring of one, or one more peer of a ring"),
+    ("down", "have it hand over what it keeps, and end"),
+    ("put", "store a file in a ring"),
+    ("get", "read it"),
+    ("delete", "delete it"),
+    ("list", "list the records of a ring"),
+    ("status", "how many copies there are, and where"),
+)
 EXAMPLES = "examples:\n  overlay ring --at 127.0.0.1:12002 --watch\n  overlay lookup 2067 --at 127.0.0.1:12002\n"
 
 
 def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """For the console script: `overlay ring --at host:port`."""
-    parser = _parser("overlay", "Look at a running overlay.", EXAMPLES)
+    parser = make_parser("overlay", "Look at a running overlay.", EXAMPLES)
     parser.add_argument("--version", action="version", version=overlay.__version__)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     ring = actions.add_parser("ring", help="print the whole ring of a running peer", allow_abbrev=False)
-    ring.add_argument("--at", required=True, type=_convert(_address), metavar="HOST:PORT", help="any peer of the ring")
+    ring.add_argument("--at", required=True, type=convert(_address), metavar="HOST:PORT", help="any peer of the ring")
     ring.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
     ring.add_argument("--json", action="store_true", help='one JSON object a ring, with "v": 1')
     ring.add_argument("--no-color", action="store_true", help="no colors")
     lookup = actions.add_parser("lookup", help="whose a record is, and the way to it", allow_abbrev=False)
-    lookup.add_argument("name", type=_convert(_record), metavar="NAME", help="of a record, such as 2067")
-    lookup.add_argument(
-        "--at", required=True, type=_convert(_address), metavar="HOST:PORT", help="any peer of the ring"
-    )
+    lookup.add_argument("name", type=convert(_record), metavar="NAME", help="of a record, such as 2067")
+    lookup.add_argument("--at", required=True, type=convert(_address), metavar="HOST:PORT", help="any peer of the ring")
     lookup.add_argument("--json", action="store_true", help='a JSON object, with "v": 1')
     lookup.add_argument("--no-color", action="store_true", help="no colors")
     # These have modules, and --help, of their own; here they are only listed.
     actions.add_parser("lab", help="measure what the papers measured", add_help=False)
     actions.add_parser("gossip", help="join an unstructured network, with a prompt", add_help=False)
+    for name, text in LISTED:
+        actions.add_parser(name, help=text, add_help=False)
     return parser.parse_args(arguments)
 
 

@@ -14,6 +14,7 @@ from overlay.peer.home import Home, Lasting, id_of
 from overlay.peer.preset import SUCCESSORS, of_shape
 from overlay.peer.visitor import Visitor
 from overlay.ring.messages import Shape
+from overlay.store.replicated.config import ReplicasConfig
 
 if TYPE_CHECKING:
     from overlay.peer import Peer
@@ -46,7 +47,7 @@ class LastingProgram(PeerProgram):
 
     def _members(self, secret: bytes, last: Lasting | None) -> Peer:
         options, bits = self.options, self._shape.bits
-        more = {"preset": of_shape(self._shape), "keep": True}
+        more = {"preset": of_shape(self._shape), "keep": True, "store": ReplicasConfig()}
         others = [
             self._make(id_of(secret, bits, number), data=Path(options.data) / f"virtual-{number}", **more)
             for number in range(1, options.virtual)

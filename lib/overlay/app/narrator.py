@@ -34,9 +34,9 @@ def route(path: Sequence[int]) -> tuple[Line, ...]:
     return (Line(f"route: {' > '.join(map(label, path))}", ROUTE),) if len(path) > 1 else ()
 
 
-def count(number: int, thing: str) -> str:
-    """`1 record`, `2 records`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def count(number: int, thing: str, things: str = "") -> str:
+    """`1 record`, `2 records`; `2 copies` where the second form is told."""
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
 
 
 def size_text(size: int) -> str:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 WATCH_S = 1.0
 PROGRAMS = {"lab": "overlay.app.lab_program", "gossip": "overlay.app.gossip_program"}
+"""These have their words behind their own."""
+
+STORE = dict.fromkeys(("put", "get", "delete", "list", "status"), "overlay.app.store_program")
+ACTIONS = {**STORE, **dict.fromkeys(("up", "down"), "overlay.app.up_program")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in PROGRAMS:
         return int(importlib.import_module(PROGRAMS[words[0]]).main(words[1:]))
+    if words and words[0] in ACTIONS:
+        return int(importlib.import_module(ACTIONS[words[0]]).main(words))
     options = overlay_arguments(words)
     from overlay.peer.visitor import Visitor
 

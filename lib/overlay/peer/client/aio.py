@@ -7,17 +7,30 @@ peer is asked (Lamport, CACM 1978). `session` may be handed on to another client
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import hashlib
+import io
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import Protocol
 
 import msgspec
 
 from overlay.core.message import Contact, Message
 from overlay.errors import LocalError, RemoteError
-from overlay.peer.address import parse_address
-from overlay.peer.client.line import Line, NoAnswer, NoRoom, Stranger
-from overlay.peer.client.places import default_places
-from overlay.ring import messages as ring
+from overlay.peer.client.asker import ASK_S, Asker, at_desk
+from overlay.peer.client.line import NoAnswer
+from overlay.peer.client.segments import (
+    INDEX_BYTES,
+    RESERVED,
+    SEGMENT_BYTES,
+    Index,
+    index_in,
+    needs_segments,
+    new_id,
+    segment_name,
+)
 from overlay.store.desk import messages as desk
 from overlay.store.replicated.config import Acked, Got, Listed, NotFound, Status
 from overlay.store.replicated.messages import MAX_NAME, NEVER, Version
@@ -25,10 +38,26 @@ from overlay.store.replicated.messages import MAX_NAME, NEVER, Version
 ANSWER_S = 35.0
 """A peer looks for 30 s for those who can do what it was asked (ReplicasConfig.deadline_s)."""
 
-ASK_S = 3.0
 AGAIN_S = 0.5
-MAX_RING = 1024
-MAX_KNOWN = 32
+WINDOW = 24
+"""Segments that are on their way at a time."""
+
+class Source(Protocol):
+    """What is read from: any binary file."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most so many; none at the end."""
+
+
+class Target(Protocol):
+    """What is written to: any binary file."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take these bytes."""
+
+
+Progress = Callable[[int, int | None], None]
+"""Told of the bytes that are done, and of how many there are, where that is known."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
@@ -43,7 +72,7 @@ class RingStatus(msgspec.Struct, frozen=True):
 
     peers: tuple[PeerStatus, ...]
     records: int
-    """Those that peers are the roots of, tombstones too."""
+    """Those that peers are the roots of; tombstones and the segments of long values too."""
     copies: int
     """k: so many copies there are to be of each."""
     durable: int
@@ -60,30 +89,101 @@ class AsyncClient:
     """
 
     def __init__(self, at: str | Sequence[str] | None = None, *, timeout_s: float = ANSWER_S, session: Version = NEVER):
-        named = (at,) if isinstance(at, str) else default_places() if at is None else at
-        self._places = [parse_address(text) for text in named]
-        if not self._places:
-            raise LocalError("a client needs the address of a peer, such as 127.0.0.1:7001")
+        self._asker = Asker(at, timeout_s)
         self.session = session
         """The greatest version that this client was told of."""
         self._timeout_s = timeout_s
-        self._stranger = Stranger()
-        self._line: Line | None = None
-        self._opening = asyncio.Lock()
 
-    # Records -------------------------------------------------------------------------------------------------
+    # Writing -------------------------------------------------------------------------------------------------
 
     async def put(self, name: str | bytes, value: bytes, *, ttl_s: float | None = None) -> Acked:
-        """Store a value; returns when it is durable at as many peers as the ring promises.
+        """Store a value of any size; returns when it is durable at as many peers as the ring promises.
 
         With `ttl_s` it is gone after so many seconds. NoAnswer when nobody knows whether it was stored, NoRoom, and
         LocalError for a name or a value that cannot be.
         """
-        return self._kept(await self._ask(desk.PutRecord(_name(name), value, self.session, ttl_s or 0.0)))
+        if needs_segments(value):
+            return await self.put_file(io.BytesIO(value), name, ttl_s=ttl_s)
+        data = _name(name)
+        before = await self._index(data)
+        acked = await self._put(data, value, ttl_s)
+        await self._drop(before)
+        return acked
+
+    async def put_file(
+        self, file: Source, name: str | bytes, *, ttl_s: float | None = None, progress: Progress | None = None
+    ) -> Acked:
+        """Store all that a file gives from here on, without ever having more than a little of it in memory."""
+        data = _name(name)
+        head = await asyncio.to_thread(file.read, SEGMENT_BYTES + 1)
+        if not needs_segments(head):
+            return await self.put(data, head, ttl_s=ttl_s)
+        before = await self._index(data)
+        index = Index(new_id(), 0, b"")
+        try:
+            index = await self._put_segments(index.id, head, file, ttl_s, progress)
+            acked = await self._put(data, index.pack(), ttl_s)
+        except NoAnswer:
+            # Nobody knows what was stored; it may be read, so nothing of it may go.
+            raise
+        except BaseException:
+            await self._drop(index)
+            raise
+        await self._drop(before)
+        return acked
+
+    async def _put_segments(
+        self, id: bytes, head: bytes, file: Source, ttl_s: float | None, progress: Progress | None
+    ) -> Index:
+        digest = hashlib.sha256()
+        size = done = number = 0
+        rest = head
+        room = asyncio.Semaphore(WINDOW)
+
+        async def one(number: int, data: bytes) -> None:
+            nonlocal done
+            try:
+                await self._put(segment_name(id, number), data, ttl_s)
+            finally:
+                room.release()
+            done += len(data)
+            if progress is not None:
+                progress(done, None)
+
+        async with _one_error(), asyncio.TaskGroup() as group:
+            while rest or number == 0:
+                piece, rest = rest[:SEGMENT_BYTES], rest[SEGMENT_BYTES:]
+                digest.update(piece)
+                size += len(piece)
+                await room.acquire()
+                group.create_task(one(number, piece))
+                number += 1
+                if len(rest) < SEGMENT_BYTES:
+                    rest += await asyncio.to_thread(file.read, WINDOW * SEGMENT_BYTES)
+        return Index(id, size, digest.digest())
 
     async def delete(self, name: str | bytes) -> Acked:
         """Delete a record, whether there is one or not; returns when that is durable."""
-        return self._kept(await self._ask(desk.DeleteRecord(_name(name), self.session)))
+        data = _name(name)
+        before = await self._index(data)
+        acked = self._kept(await self._asker.ask(desk.DeleteRecord(data, self.session)))
+        await self._drop(before)
+        return acked
+
+    async def _put(self, name: bytes, value: bytes, ttl_s: float | None) -> Acked:
+        return self._kept(await self._asker.ask(desk.PutRecord(name, value, self.session, ttl_s or 0.0)))
+
+    async def _drop(self, index: Index | None) -> None:
+        """Delete the segments of a version that nobody needs any more. What cannot be asked for now is left behind."""
+        if index is None:
+            return
+        for names in _batches(index.names(), WINDOW):
+            asked = [self._asker.ask(desk.DeleteRecord(name, self.session)) for name in names]
+            for answer in await asyncio.gather(*asked, return_exceptions=True):
+                if isinstance(answer, NoAnswer):
+                    return
+
+    # Reading -------------------------------------------------------------------------------------------------
 
     async def get(self, name: str | bytes) -> bytes:
         """The value of a record. NotFound where there is none, NoAnswer where nobody knows."""
@@ -91,16 +191,66 @@ class AsyncClient:
 
     async def read(self, name: str | bytes) -> Got:
         """A record with its version and its end; see `get`."""
+        file = io.BytesIO()
+        got = await self.get_file(name, file)
+        return msgspec.structs.replace(got, value=file.getvalue())
+
+    async def get_file(self, name: str | bytes, file: Target, *, progress: Progress | None = None) -> Got:
+        """Write the value of a record into a file; what is returned has no value.
+
+        RemoteError, after some of it was written, where what came is not what was stored."""
         data = _name(name)
+        got = await self._read(data)
+        index = index_in(got.value)
+        if index is None:
+            file.write(got.value)
+        else:
+            await self._get_segments(index, file, progress)
+        return msgspec.structs.replace(got, value=b"")
+
+    async def find(self, name: str | bytes) -> Listed:
+        """What is known of a record without reading it. NotFound where there is none."""
+        got = await self._read(_name(name))
+        index = index_in(got.value)
+        return Listed(got.name, len(got.value) if index is None else index.size, got.version, got.expires)
+
+    async def _read(self, name: bytes) -> Got:
         try:
-            answer = await self._ask(desk.GetRecord(data))
+            answer = await self._asker.ask(desk.GetRecord(name))
         except NotFound as error:
             self._saw(error.version)
             raise
         if not isinstance(answer, desk.Record):
             raise RemoteError("the peer's answer was none")
         self._saw(answer.version)
-        return Got(data, answer.version, answer.value, answer.expires)
+        return Got(name, answer.version, answer.value, answer.expires)
+
+    async def _index(self, name: bytes) -> Index | None:
+        """The segments that a record has, if it has."""
+        try:
+            return index_in((await self._read(name)).value)
+        except NotFound:
+            return None
+
+    async def _get_segments(self, index: Index, file: Target, progress: Progress | None) -> None:
+        digest, done = hashlib.sha256(), 0
+        async for piece in self._segments(index):
+            digest.update(piece)
+            await asyncio.to_thread(file.write, piece)
+            done += len(piece)
+            if progress is not None:
+                progress(done, index.size)
+        if done != index.size or digest.digest() != index.sha256:
+            raise RemoteError("what came is not what was stored")
+
+    async def _segments(self, index: Index) -> AsyncIterator[bytes]:
+        """In order, several on their way."""
+        for names in _batches(index.names(), WINDOW):
+            try:
+                pieces = await asyncio.gather(*(self._read(name) for name in names))
+            except NotFound:
+                raise RemoteError("the record was replaced while it was read, or a part of it is lost") from None
+            yield b"".join(piece.value for piece in pieces)
 
     # The whole ring ------------------------------------------------------------------------------------------
 
@@ -109,29 +259,38 @@ class AsyncClient:
         until = asyncio.get_running_loop().time() + self._timeout_s
         while True:
             try:
-                return await self._list_once()
+                found = await self._list_once()
+                return tuple([await self._with_size(one) for one in found if not one.name.startswith(RESERVED)])
             except (NoAnswer, RemoteError) as error:
+                if "keeps no store" in str(error):
+                    raise
                 if asyncio.get_running_loop().time() + AGAIN_S >= until:
                     raise NoAnswer(f"the records cannot be listed: {error}") from None
                 await asyncio.sleep(AGAIN_S)
 
-    async def _list_once(self) -> tuple[Listed, ...]:
+    async def _with_size(self, listed: Listed) -> Listed:
+        if listed.size != INDEX_BYTES:
+            return listed
+        try:
+            return await self.find(listed.name)
+        except NotFound:
+            return listed
+
+    async def _list_once(self) -> Iterable[Listed]:
         found: dict[bytes, Listed] = {}
         spans: list[tuple[int, int]] = []
-        for peer in await self.ring():
-            span = await self._list_of(peer, found)
-            spans.append(span)
+        for peer in await self._asker.ring():
+            spans.append(await self._list_of(peer, found))
         spans.sort(key=lambda span: span[1])
-        if any(span[0] != spans[index - 1][1] for index, span in enumerate(spans)) and len(spans) > 1:
+        if len(spans) > 1 and any(span[0] != spans[index - 1][1] for index, span in enumerate(spans)):
             raise RemoteError("the ring has just changed")
-        return tuple([found[name] for name in sorted(found)])
+        return [found[name] for name in sorted(found)]
 
     async def _list_of(self, peer: Contact, found: dict[bytes, Listed]) -> tuple[int, int]:
-        line = await self._line_to(peer)
         behind = b""
-        try:
+        async with self._asker.line_to(peer) as line:
             while True:
-                answer = self._sound(behind, await self._at_desk(line, desk.ListRecords(behind), ASK_S))
+                answer = await at_desk(line, desk.ListRecords(behind), ASK_S)
                 if not isinstance(answer, desk.Records):
                     raise RemoteError("the peer's answer was none")
                 for listed in answer.listed:
@@ -140,25 +299,20 @@ class AsyncClient:
                 if not answer.more or not answer.listed:
                     return answer.low, answer.high
                 behind = answer.listed[-1].name
-        finally:
-            self._done_with(line)
 
     async def status(self) -> RingStatus:
         """Every peer's part of the store."""
         peers: list[PeerStatus] = []
         copies = durable = 0
-        for contact in await self.ring():
+        for contact in await self._asker.ring():
             status: Status | None = None
             try:
-                line = await self._line_to(contact)
-                try:
-                    answer = self._sound(b"", await self._at_desk(line, desk.AskStatus(), ASK_S))
-                finally:
-                    self._done_with(line)
-                if isinstance(answer, desk.StatusIs):
-                    status, copies, durable = answer.status, answer.copies, answer.durable
+                async with self._asker.line_to(contact) as line:
+                    answer = await at_desk(line, desk.AskStatus(), ASK_S)
             except (NoAnswer, RemoteError):
-                pass
+                answer = None
+            if isinstance(answer, desk.StatusIs):
+                status, copies, durable = answer.status, answer.copies, answer.durable
             peers.append(PeerStatus(contact, status))
         told = [peer.status for peer in peers if peer.status is not None]
         complete = len(told) == len(peers) and all(status.complete for status in told)
@@ -166,99 +320,21 @@ class AsyncClient:
 
     async def ring(self) -> tuple[Contact, ...]:
         """All peers that answer, by walking the successors."""
-        first = (await self._current()).peer
-        found: dict[int, Contact] = {}
-        ahead = [first]
-        while ahead and len(found) < MAX_RING:
-            contact = ahead.pop(0)
-            if contact.id in found:
-                break
-            try:
-                line = await self._line_to(contact)
-                try:
-                    answer = await line.ask("ring", ring.Ask(), ASK_S)
-                finally:
-                    self._done_with(line)
-            except NoAnswer:
-                continue
-            if isinstance(answer, ring.Neighbors):
-                found[contact.id] = contact
-                ahead = [*answer.successors]
-        return tuple(sorted(found.values(), key=lambda contact: contact.id))
+        return await self._asker.ring()
 
-    # Who is asked --------------------------------------------------------------------------------------------
+    # Going ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, question: Message) -> Message:
-        """Of any peer that answers, the one that did so before first."""
-        error: Exception = NoAnswer("no peer answers")
-        for _ in range(len(self._places) + 1):
-            line = await self._current()
-            try:
-                return self._sound(getattr(question, "name", b""), await self._at_desk(line, question, self._timeout_s))
-            except NoAnswer as silence:
-                if line.is_open:
-                    raise
-                # The connection broke: another peer can do it, and once more is no harm.
-                error = silence
-        raise error
+    async def close(self) -> None:
+        """Let the connection go."""
+        self._asker.close()
 
-    async def _at_desk(self, line: Line, question: Message, timeout_s: float) -> Message:
-        try:
-            return await line.ask(desk.SERVICE, question, timeout_s)
-        except RemoteError as error:
-            if "understand" in str(error) or "not spoken" in str(error):
-                raise RemoteError(f"the peer at {line.where} keeps no store for its ring") from None
-            raise
+    async def __aenter__(self) -> AsyncClient:
+        return self
 
-    async def _current(self) -> Line:
-        """The connection to the peer that is asked."""
-        async with self._opening:
-            if self._line is None or not self._line.is_open:
-                self._line = await self._open_any()
-            return self._line
-
-    async def _open_any(self) -> Line:
-        silences: list[str] = []
-        for place in tuple(self._places):
-            try:
-                line = await Line.open(self._stranger, *place)
-            except NoAnswer as silence:
-                silences.append(str(silence))
-                continue
-            await self._remember(line, place)
-            return line
-        raise NoAnswer("; ".join(silences[:3]))
-
-    async def _remember(self, line: Line, place: tuple[str, int]) -> None:
-        """The one that answers is asked first from now on; its neighbors may be asked when it is gone."""
-        answer = await line.ask("ring", ring.Ask(), ASK_S)
-        more = [contact.address for contact in answer.successors] if isinstance(answer, ring.Neighbors) else []
-        self._places = [*dict.fromkeys([place, *self._places, *more])][:MAX_KNOWN]
-
-    async def _line_to(self, peer: Contact) -> Line:
-        if self._line is not None and self._line.is_open and self._line.peer == peer:
-            return self._line
-        return await Line.open(self._stranger, *peer.address)
-
-    def _done_with(self, line: Line) -> None:
-        if line is not self._line:
-            line.close()
-
-    # What is answered ----------------------------------------------------------------------------------------
-
-    def _sound(self, name: bytes, answer: Message) -> Message:
-        if not isinstance(answer, desk.Failed):
-            return answer
-        match answer.kind:
-            case desk.MISSING:
-                raise NotFound(name, answer.version)
-            case desk.UNKNOWN:
-                raise NoAnswer(answer.why)
-            case desk.FULL:
-                raise NoRoom(answer.why)
-            case desk.WRONG:
-                raise LocalError(answer.why)
-        raise RemoteError(answer.why)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     def _kept(self, answer: Message) -> Acked:
         if not isinstance(answer, desk.Kept):
@@ -269,24 +345,26 @@ class AsyncClient:
     def _saw(self, version: Version) -> None:
         self.session = max(self.session, version)
 
-    # Going ---------------------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Let the connection go."""
-        if self._line is not None:
-            self._line.close()
+@contextlib.asynccontextmanager
+async def _one_error() -> AsyncIterator[None]:
+    """Of several tasks that failed, the first error; as if there had been one."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
-    async def __aenter__(self) -> AsyncClient:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+def _batches(names: Iterable[bytes], count: int) -> Iterator[tuple[bytes, ...]]:
+    left = iter(names)
+    while batch := tuple(itertools.islice(left, count)):
+        yield batch
 
 
 def _name(name: str | bytes) -> bytes:
     data = name.encode() if isinstance(name, str) else name
     if not 1 <= len(data) <= MAX_NAME:
         raise LocalError(f"a name has 1 to {MAX_NAME} bytes, not {len(data)}")
+    if data.startswith(RESERVED):
+        raise LocalError("names that begin with a zero byte are the store's own")
     return data

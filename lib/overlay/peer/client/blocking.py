@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from overlay.core.message import Contact
 from overlay.errors import LocalError
-from overlay.peer.client.aio import ANSWER_S, AsyncClient, RingStatus
+from overlay.peer.client.aio import ANSWER_S, AsyncClient, Progress, RingStatus, Source, Target
 from overlay.peer.client.mapping import Mapping
 from overlay.store.replicated.config import Acked, Got, Listed
 from overlay.store.replicated.messages import NEVER, Version
@@ -35,6 +35,20 @@ class Client:
     def put(self, name: str | bytes, value: bytes, *, ttl_s: float | None = None) -> Acked:
         """See `AsyncClient.put`."""
         return self._do(self._client.put(name, value, ttl_s=ttl_s))
+
+    def put_file(
+        self, file: Source, name: str | bytes, *, ttl_s: float | None = None, progress: Progress | None = None
+    ) -> Acked:
+        """See `AsyncClient.put_file`; `progress` is called on the client's own thread."""
+        return self._do(self._client.put_file(file, name, ttl_s=ttl_s, progress=progress))
+
+    def get_file(self, name: str | bytes, file: Target, *, progress: Progress | None = None) -> Got:
+        """See `AsyncClient.get_file`; `progress` is called on the client's own thread."""
+        return self._do(self._client.get_file(name, file, progress=progress))
+
+    def find(self, name: str | bytes) -> Listed:
+        """See `AsyncClient.find`."""
+        return self._do(self._client.find(name))
 
     def get(self, name: str | bytes) -> bytes:
         """See `AsyncClient.get`."""

@@ -19,6 +19,10 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     at: str
     """Its address, host:port."""
+    ready: bool = False
+    """Whether it is in its ring."""
+    left: str = ""
+    """What went wrong when it left."""
 
 
 def data_folder() -> Path:
