@@ -91,23 +91,22 @@ class FolderDisk:
 
     def open(self) -> None:
         """Take the folders; LocalError if another process has them or the disk will not."""
-        own = (self._hidden, *self._bodies.folders)
-        with as_local_error(self._data.path):
-            files = self._originals.folder
-            for folder in (files, self._data, *own):
-                if folder in own and folder.path.is_symlink():
-                    raise LocalError(f"{folder.path} is a link; remove it")
-                if folder is self._data and folder.path.exists() and folder.path.samefile(files.path):
-                    raise LocalError(f"{folder.path} is the folder of the originals too; choose another --data")
-                if folder is own[1]:
-                    self._take()
-                folder.open()
-            try:
+        files, own = self._originals.folder, (self._hidden, *self._bodies.folders)
+        try:
+            with as_local_error(self._data.path):
+                for folder in (files, self._data, *own):
+                    if folder in own and folder.path.is_symlink():
+                        raise LocalError(f"{folder.path} is a link; remove it")
+                    if folder is self._data and folder.path.exists() and folder.path.samefile(files.path):
+                        raise LocalError(f"{folder.path} is the folder of the originals too; choose another --data")
+                    if folder is own[1]:
+                        self._take()
+                    folder.open()
                 self._home.open()
                 self._load()
-            except (OSError, LocalError):
-                self.close()
-                raise
+        except LocalError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let another process have the folders; what is being written is finished first, and then nothing more.

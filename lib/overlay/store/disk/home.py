@@ -32,13 +32,14 @@ class Home:
         self._files = Folder(hidden.path / "entries", tag, system)
         self._index = shared or Index(self._own_path, system)
         self._owner = ""
-        self._is_marked = False
+        self._is_marked = self._is_open = False
         self.damaged: list[str] = []
         """What could not be read."""
 
     def open(self) -> None:
         """Gather the entries from wherever they are."""
         self._index.hold()
+        self._is_open = True
         where = self._mark()
         if self._shared is not None:
             self._owner, self._is_marked = os.urandom(8).hex(), False
@@ -56,7 +57,9 @@ class Home:
 
     def close(self) -> None:
         """Nothing more is read or written."""
-        self._index.release()
+        if self._is_open:
+            self._is_open = False
+            self._index.release()
 
     def rows(self) -> list[tuple[str, str, bytes]]:
         """All of ours. A database of our own that is none any more is set aside, and named."""
