@@ -12,9 +12,10 @@ from overlay.core.protocol import Protocol
 from overlay.errors import RemoteError
 from overlay.ids import Key
 from overlay.peer.parts import PeerParts
-from overlay.peer.preset import chord
+from overlay.peer.preset import Preset, chord
 from overlay.ring.contacts import MAX_REMEMBERED, SAVE_S
 from overlay.sim import Faults, Simulation
+from overlay.sim.disk import Disk
 
 PRESET = chord(160, 4)
 
@@ -123,3 +124,53 @@ def test_what_is_remembered_is_bounded_and_outlives_a_ring_of_one() -> None:
     last = ring.of(survivor)
     assert last.ring.chord.first == survivor
     assert last.contacts is not None and last.contacts.remembered
+
+
+def newcomer(ring: Lasting, host: str, *, preset: Preset = PRESET) -> PeerParts:
+    """One more peer in the simulation, in no ring yet."""
+    me = Contact(Key(ring.rng.getrandbits(preset.ring.bits)), host, 5000, 99)
+    parts = PeerParts(1.0, preset)
+    ring.sim.start(ring.sim.add(me, *parts.protocols(), disk=Disk()))
+    return parts
+
+
+def test_strangers_at_remembered_addresses_are_not_taken_for_the_ring() -> None:
+    ring = Lasting(6, 4)
+    ring.sim.run_for(10)
+    survivor, *others = ring.places
+    for place in ring.places:
+        ring.sim.crash(place)
+    strangers = [newcomer(ring, place.host) for place in others]
+    assert ring.sim.run_until(strangers[0].come_back(True), 10) is False
+    for stranger in strangers[1:]:
+        ring.sim.run_until(stranger.join((None, others[0].host, 5000), 10), 10)
+    assert ring.sim.run_until(ring.restart(survivor, begins=True), 30) is False
+    ring.sim.run_for(200)
+    assert ring.of(survivor).ring.chord.first == ring.of(survivor).ring.chord.ctx.me
+    assert all(stranger.ring.chord.first.host in {place.host for place in others} for stranger in strangers)
+
+
+def test_a_peer_of_one_ring_is_refused_by_another() -> None:
+    ring = Lasting(7, 3)
+    ring.sim.run_for(10)
+    alone = newcomer(ring, "10.0.0.8")
+    ring.sim.run_until(alone.come_back(True), 10)
+    mover = ring.places[2]
+    ring.sim.restart(mover, ring._make)
+    with pytest.raises(RemoteError, match="another ring"):
+        ring.sim.run_until(ring.of(mover).join((None, "10.0.0.8", 5000), 10), 30)
+
+
+@pytest.mark.parametrize(
+    ("preset", "says"),
+    [
+        (chord(64, 4), "the ring has ids of 160 bits, the newcomer of 64"),
+        (chord(160, 8), "the ring has lists of 4 successors, the newcomer of 8"),
+        (Preset(PRESET.ring), "the ring has fingers"),
+        (chord(160, 4, swim=True), "the ring has no SWIM"),
+    ],
+)
+def test_who_does_not_fit_is_refused_by_name(preset: Preset, says: str) -> None:
+    ring = Lasting(8, 2)
+    with pytest.raises(RemoteError, match=says):
+        ring.sim.run_until(newcomer(ring, "10.0.0.9", preset=preset).join((None, "10.0.0.1", 5000), 10), 30)

@@ -50,7 +50,7 @@ SETTLE_TRIES, SETTLE_S = 50, 0.02
 class Admission(Protocol):
     """The newcomer's side, the side of the peer that lets it in, and the leaver's."""
 
-    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "router")
+    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "network", "router")
     service = "join"
     answers = (Admitted, Description)
     name = "ring"
@@ -66,6 +66,8 @@ class Admission(Protocol):
         self._busy = False
         self._ticket = 0
         self._joining: Pending[None] | None = None
+        self.network = 0
+        """Which ring this is, or was before; 0: any."""
 
     # The newcomer --------------------------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Admission(Protocol):
             if known.id == self.ctx.me.id:
                 self._refused(f"Peer {label(known.id)} at {host}:{port} is in the ring already")
                 return
-            request = JoinRequest(self.ctx.me, self._ticket, self.shape)
+            request = JoinRequest(self.ctx.me, self._ticket, self.shape, self.network)
             self.ctx.call(known, request, decided, failed, timeout_s=ASK_S)
 
         def decided(_: object) -> None:
@@ -121,6 +123,7 @@ class Admission(Protocol):
         if self.chord.member:
             first_before = self.chord.before
             return None if first_before is not None and first_before.id == sender.id else Refused("I am in already")
+        self.network = admit.network or self.network
         self.chord.begin(admit.successors, admit.predecessors, awaited=False)
         self.chord.lost.take_over(admit.lost)
         self.ctx.notify(JoinAccepted(*self.chord.names()))
@@ -172,13 +175,15 @@ class Admission(Protocol):
 
     @on(Describe)
     def on_describe(self, sender: Contact, question: Describe) -> Message:
-        return Description(self.shape, self.chord.member and not self.chord.leaving)
+        return Description(self.shape, self.chord.member and not self.chord.leaving, self.network)
 
     @on(JoinRequest)
     def on_join_request(self, sender: Contact, request: JoinRequest) -> Message | Pending[Message]:
         if not self.chord.member or self.chord.leaving:
             return Refused(AGAIN + "the peer that was asked is not in the ring")
         misfit = unlike(self.shape, request.shape)
+        if not misfit and self.network and request.network not in (0, self.network):
+            misfit = "it is another ring than the one that the newcomer remembers"
         if misfit:
             return Refused(misfit)
         if sender != request.newcomer or request.newcomer.id >> self.chord.config.bits:
@@ -255,7 +260,7 @@ class Admission(Protocol):
 
         self.ctx.call(
             newcomer,
-            Admit(join.ticket, predecessors, successors, chord.lost.contacts()),
+            Admit(join.ticket, predecessors, successors, chord.lost.contacts(), self.network),
             came,
             failed,
             timeout_s=ADMIT_S,

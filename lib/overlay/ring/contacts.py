@@ -35,9 +35,10 @@ KEY = "contacts"
 
 
 class Remembered(Message, frozen=True):
-    """What is on the disk."""
+    """What is on the disk; which ring it was, too."""
 
     contacts: tuple[Contact, ...]
+    network: int = 0
 
 
 class Contacts(Protocol):
@@ -63,7 +64,7 @@ class Contacts(Protocol):
             except DecodeError:
                 remembered = Remembered(())
             assert isinstance(remembered, Remembered)
-            self.remembered = remembered.contacts
+            self.remembered, self.admission.network = remembered.contacts, remembered.network
         self._reunite_later()
 
     # Remembering ---------------------------------------------------------------------------------------------
@@ -81,7 +82,8 @@ class Contacts(Protocol):
             self.remembered = latest
 
         if latest != self.remembered:
-            self.ctx.persist((Write(KEY, Entry(pack(Remembered(latest)))),), kept, _nothing)
+            value = pack(Remembered(latest, self.admission.network))
+            self.ctx.persist((Write(KEY, Entry(value)),), kept, _nothing)
 
     def _latest(self) -> tuple[Contact, ...]:
         chord = self.chord
@@ -139,11 +141,20 @@ class Contacts(Protocol):
     def _introduce(self, contact: Contact, description: Description) -> None:
         """Each learns of the other where it belongs; in one ring that is no news."""
         chord = self.chord
-        if chord.leaving or not description.member or unlike(description.shape, self.admission.shape):
-            return
-        if contact.id != self.ctx.me.id:
+        if description.member and not chord.leaving and self.is_ours(contact, description):
             chord.meet(self.ctx.me, contact)
             chord.meet(contact, chord.first)
+
+    def is_ours(self, contact: Contact, description: Description) -> bool:
+        """Whether another peer is in our ring, or was and looks for it: who lives at an address now may be a stranger."""
+        admission = self.admission
+        same = description.network == admission.network and not unlike(description.shape, admission.shape)
+        return same and contact.id != self.ctx.me.id
+
+    def begin(self) -> None:
+        """Begin a ring, or the remembered one anew."""
+        self.admission.network = self.admission.network or self.ctx.rng.getrandbits(62) + 1
+        self.chord.begin([], awaited=False)
 
 
 class _Return:
@@ -170,7 +181,7 @@ class _Return:
             self._contacts.ask(contact.host, contact.port, self._told, self._one_less)
 
     def _told(self, contact: Contact, description: Description) -> None:
-        if contact.id != self._contacts.ctx.me.id and not unlike(description.shape, self._contacts.admission.shape):
+        if self._contacts.is_ours(contact, description):
             (self._members if description.member else self._others).append(contact)
         self._one_less()
 
@@ -186,7 +197,7 @@ class _Return:
         if self._members:
             self._join()
         elif self._begins or least:
-            contacts.chord.begin([], awaited=False)
+            contacts.begin()
             self.outcome.resolve(False)
         else:
             contacts.ctx.after(AGAIN_S, self.ask_all)

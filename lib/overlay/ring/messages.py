@@ -103,6 +103,8 @@ class Description(Command, frozen=True):
     shape: Shape
     member: bool
     """Whether the answerer is in the ring, or only on its way into one."""
+    network: int = 0
+    """Which ring: a number that whoever began it drew by lot; 0: it has none, as in the classroom."""
 
 
 class JoinRequest(Command, frozen=True):
@@ -112,6 +114,8 @@ class JoinRequest(Command, frozen=True):
     ticket: int
     """Unpredictable; whoever lets the newcomer in shows it."""
     shape: Shape = Shape()
+    network: int = 0
+    """Of the ring that the newcomer was in before, if it was in any."""
 
 
 class Join(Command, frozen=True):
@@ -128,6 +132,7 @@ class Admit(Command, frozen=True):
     predecessors: Listed
     successors: List
     lost: Listed = ()
+    network: int = 0
 
 
 class Admitted(Command, frozen=True):
