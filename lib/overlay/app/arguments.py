@@ -160,8 +160,9 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     return options
 
 
-LASTING_ONLY = ("--at", "--port", "--bits", "--successors", "--interval", "--virtual")
+LASTING_ONLY = ("--at", "--port", "--bits", "--successors", "--interval", "--config", "--virtual")
 MOST_VIRTUAL = 64
+DEFAULT_INTERVAL_S = 3.0
 LASTING_EXAMPLES = """\
 examples:
   peer.py create --port 7001 --data a         begin a ring; or, started again, go back into it
@@ -188,6 +189,7 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
         parser.error(f"{short(options.mode)} has no {', '.join(LASTING_ONLY)}: these are for create and join")
     if options.mode == "create" and options.at is not None:
         parser.error("create begins a ring; to come into the one of --at, join")
+    settle(options)
     return options
 
 
@@ -197,8 +199,23 @@ def lasting_options(parser: argparse.ArgumentParser) -> None:
     add("--port", type=convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
     add("--bits", type=convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
     add("--successors", type=convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 32 (8)")
-    add("--interval", type=convert(interval), default=3.0, metavar="S", help="between pings (3)")
+    add("--interval", type=convert(interval), metavar="S", help="between pings (3)")
+    add("--config", type=convert(_config), metavar="FILE", help="these parameters; config/params.toml has all of them")
     add("--virtual", type=convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
+
+
+def settle(options: argparse.Namespace) -> None:
+    """What no option says is said by the file of --config, where that names it."""
+    options.config = options.config or _config(None)
+    options.bits = options.bits or options.config.get("ring.bits")
+    options.successors = options.successors or options.config.get("ring.successors")
+    options.interval = options.interval or options.config.get("pings.interval_s") or DEFAULT_INTERVAL_S
+
+
+def _config(path: str | None) -> Any:
+    from overlay.app.parameters import load
+
+    return load(path)
 
 
 def address_options(parser: argparse.ArgumentParser) -> None:
@@ -320,6 +337,7 @@ LISTED = (
     ("delete", "delete it"),
     ("list", "list the records of a ring"),
     ("status", "how many copies there are, and where"),
+    ("params", "print config/params.toml: every parameter, its default, and why"),
 )
 EXAMPLES = "examples:\n  overlay ring --at 127.0.0.1:12002 --watch\n  overlay lookup 2067 --at 127.0.0.1:12002\n"
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overlay.app.narrator import address, count
+from overlay.app.parameters import Parameters, preset_of
 from overlay.app.peer_program import PeerProgram
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError
 from overlay.ids import CHORD_BITS, in_full, label
 from overlay.peer.home import Home, Lasting, id_of
-from overlay.peer.preset import SUCCESSORS, of_shape
+from overlay.peer.preset import SUCCESSORS
 from overlay.peer.visitor import Visitor
 from overlay.ring.messages import Shape
-from overlay.store.replicated.config import ReplicasConfig
 
 if TYPE_CHECKING:
     from overlay.peer import Peer
@@ -47,7 +47,8 @@ class LastingProgram(PeerProgram):
 
     def _members(self, secret: bytes, last: Lasting | None) -> Peer:
         options, bits = self.options, self._shape.bits
-        more = {"preset": of_shape(self._shape), "keep": True, "store": ReplicasConfig()}
+        parameters: Parameters = options.config
+        more = {"preset": preset_of(self._shape, parameters), "keep": True, "store": parameters.sections["store"]}
         others = [
             self._make(id_of(secret, bits, number), data=Path(options.data) / f"virtual-{number}", **more)
             for number in range(1, options.virtual)

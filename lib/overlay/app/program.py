@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(PROGRAMS[words[0]]).main(words[1:]))
     if words and words[0] in ACTIONS:
         return int(importlib.import_module(ACTIONS[words[0]]).main(words))
+    if words == ["params"]:
+        from overlay.app.parameters import text
+
+        sys.stdout.write(text())
+        return 0
     options = overlay_arguments(words)
     from overlay.peer.visitor import Visitor
 

@@ -24,7 +24,7 @@ import msgspec
 
 import overlay
 from overlay.app import jsonlines
-from overlay.app.arguments import address_options, convert, lasting_options, make_parser, of_a_ring
+from overlay.app.arguments import address_options, convert, lasting_options, make_parser, of_a_ring, settle
 from overlay.app.narrator import address
 from overlay.app.terminal import Output, last_line
 from overlay.errors import LocalError
@@ -64,6 +64,8 @@ def up_arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--no-color", action="store_true", help="no colors")
     add("--version", action="version", version=overlay.__version__)
     options = parser.parse_args(words[1:])
+    if action == "up":
+        settle(options)
     options.action = action
     options.folder = Path(options.data).absolute()
     return options

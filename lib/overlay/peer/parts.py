@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from overlay.core.context import Failure
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
@@ -17,6 +19,7 @@ from overlay.peer.views import Neighbors, PeerView, picture_of
 from overlay.peer.walk import Walk
 from overlay.ring.contacts import Contacts
 from overlay.ring.parts import RingParts
+from overlay.ring.pings import Pings
 from overlay.store.records import GIVE_UP_S, Records
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ class PeerParts:
 
     def __init__(self, interval_s: float, preset: Preset = CLASSROOM, store: ReplicasConfig | None = None):
         self.swim = None if preset.swim is None else _swim(preset.swim)
-        self.ring = RingParts(interval_s, preset.ring, fingers=preset.fingers, detector=self.swim)
+        pings = Pings(msgspec.structs.replace(preset.pings, interval_s=interval_s), self.swim)
+        self.ring = RingParts(interval_s, preset.ring, preset.routing, fingers=preset.fingers, pings=pings)
         self.records = Records(self.ring.router, preset.ring.bits)
         self.replicas = None if store is None else _replicas(self.ring.router, preset.ring.bits, store)
         """The replicated store, where it is wanted."""

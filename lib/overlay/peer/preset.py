@@ -11,6 +11,8 @@ from overlay.ids import CHORD_BITS, CLASSROOM_BITS, WIDTHS
 from overlay.ring.fingers import FingerConfig
 from overlay.ring.messages import LONGEST, Shape
 from overlay.ring.neighborhood import RingConfig
+from overlay.ring.routing import RoutingConfig
+from overlay.ring.watching import PingConfig
 
 if TYPE_CHECKING:
     from overlay.gossip.detection.messages import SwimConfig
@@ -27,6 +29,9 @@ class Preset(msgspec.Struct, frozen=True):
     """None: no fingers, and nothing is remembered over restarts either."""
     swim: SwimConfig | None = None
     """If given, SWIM with Lifeguard says who is dead, and not the silence of pings; the same at every peer of a ring."""
+    pings: PingConfig = PingConfig()
+    """Its interval is the peer's own."""
+    routing: RoutingConfig = RoutingConfig()
 
 
 CLASSROOM = Preset()

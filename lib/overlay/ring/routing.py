@@ -44,6 +44,7 @@ class RoutingConfig(msgspec.Struct, frozen=True):
     attempt_s: float = 10.0
     """For an answer of the root, then it is sent again: a peer that had taken it may be gone."""
     attempts: int = 4
+    """Of one message; then nobody knows what became of it."""
     max_hops: int = 600
     """Twice around the classroom's largest ring."""
     remembered: int = 1024
