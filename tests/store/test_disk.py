@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -491,6 +492,92 @@ def test_an_export_takes_the_place_of_a_link_and_not_of_what_it_names(disk: Fold
 def test_a_missing_file_is_named(disk: FolderDisk) -> None:
     with pytest.raises(NotThere, match=r"there is no file 2067\.pdf in .*files/"):
         disk.find("2067.pdf")
+
+
+# Rot ---------------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    """One bit, as a disk does it: nobody is told when."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def scrubbed(disk: FolderDisk) -> list[tuple[str, BlobRef | None]]:
+    """What is rotten, by key."""
+    found: list[tuple[str, BlobRef | None]] = []
+    assert disk.scrub().run(lambda place, ref: found.append((place[1], ref)))
+    return sorted(found, key=str)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_scrub_finds_every_flipped_bit_and_what_is_fetched_again_is_whole(
+    disk: FolderDisk, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    bodies = {f"{number:04}": chance.randbytes(1 + number * 500) for number in range(12)}
+    for name, body in bodies.items():
+        keep(disk, name, body)
+    keep(disk, "9999", bodies["0005"])
+    assert scrubbed(disk) == []
+    bad = sorted(chance.sample(sorted(bodies), 4))
+    for name in bad:
+        path = disk.source(ref_of(bodies[name]))
+        assert path is not None
+        flip(path, chance)
+    names = sorted([*bad, *(["9999"] if "0005" in bad else [])])
+    bodies["9999"] = bodies["0005"]
+    assert scrubbed(disk) == [(f"record/{name}", ref_of(bodies[name])) for name in names]
+    for name in names:
+        assert disk.source(ref_of(bodies[name])) is None, "wrong bytes are not served"
+        assert not (tmp_path / f"files/peer-19/{name}.pdf").exists()
+    for name in bad:
+        keep(disk, name, bodies[name])
+    disk = restarted(disk, tmp_path) if seed % 2 else disk
+    assert (scrubbed(disk), disk.damaged) == ([], ())
+    assert {f"{name}.pdf": body for name, body in bodies.items()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "files/peer-19").glob("*.pdf")
+    }
+    disk.close()
+
+
+def test_a_scrub_finds_a_damaged_row_and_leaves_what_people_have_written(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    for number in range(500):
+        disk.write(
+            "records", (Write(f"note/{number:03}", Entry(b"a value that is to be found in the file %d" % number)),)
+        )
+    disk = restarted(disk, tmp_path)
+    assert scrubbed(disk) == []
+    index = tmp_path / INDEX
+    index.write_bytes(index.read_bytes().replace(b"found in the file 333", b"found in the file 334"))
+    shown = tmp_path / "files/peer-19/2067.pdf"
+    shown.write_bytes(b"a remark of mine")
+    assert scrubbed(disk) == [("note/333", None), ("record/2067", ref_of(BODY))]
+    disk.write("records", (Write("note/333", Entry(b"again")),))
+    keep(disk, "2067", BODY)
+    assert scrubbed(disk) == []
+    assert shown.read_bytes() == b"a remark of mine"
+    disk = restarted(disk, tmp_path)
+    index.write_bytes(index.read_bytes()[:4096] + bytes(len(index.read_bytes()) - 4096))
+    assert len(scrubbed(disk)) == 501, "the whole index is gone; who has the values writes them again"
+    disk.write("records", (Write("note/333", Entry(b"again")),))
+    disk = restarted(disk, tmp_path)
+    assert disk.entries("records") == {"note/333": Entry(b"again")}
+    disk.close()
+
+
+def test_a_scrub_is_throttled_and_can_be_cancelled(disk: FolderDisk) -> None:
+    keep(disk, "2067", BODY)
+    scrub, outcome = disk.scrub(bytes_per_s=0.001), list[bool]()
+    looking = threading.Thread(target=lambda: outcome.append(scrub.run(lambda *_: None)))
+    looking.start()
+    disk.write("records", (Write("note", Entry(b"meanwhile")),))
+    scrub.cancel()
+    looking.join(60)
+    assert outcome == [False]
 
 
 # Faults ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from overlay.core.storage import BlobRef
@@ -25,6 +25,12 @@ EMPTY = BlobRef(hashlib.sha256().digest(), 0)
 """The body of a placeholder. It is always here."""
 
 
+Seen = tuple[int, int, int]
+"""Size, inode, and time of the last change: one that changes was written to by somebody, for we never do."""
+
+NEVER = -1, -1, -1
+
+
 class Bodies:
     """What lies in `bodies/` and `partial/`. Safe from any thread; `quota` is in bytes, for bodies and entries together."""
 
@@ -38,8 +44,9 @@ class Bodies:
         self._system = system
         self.quota = quota
         self._lock = threading.RLock()
-        self._bodies: dict[str, tuple[int, int]] = {}
-        """Size and inode, by name."""
+        self._bodies: dict[str, Seen] = {}
+        self.on_return: Callable[[BlobRef], None] = _nobody
+        """Told of a body that has come and that an entry needs already: it was rotten, and has been fetched again."""
         self._bytes = 0
         self._fresh: Counter[BlobRef] = Counter()
         """How often a body was fetched that was not yet used for it."""
@@ -74,7 +81,7 @@ class Bodies:
 
     def has(self, ref: BlobRef) -> bool:
         """Whether the whole body is here."""
-        return self._bodies.get(ref.sha256.hex(), (-1,))[0] == ref.size
+        return self._bodies.get(ref.sha256.hex(), NEVER)[0] == ref.size
 
     def path(self, ref: BlobRef) -> Path:
         """Where it lies, or would."""
@@ -83,25 +90,35 @@ class Bodies:
     def is_one(self, status: os.stat_result) -> bool:
         """Whether this is another name of a body."""
         with self._lock:
-            return any(inode == status.st_ino for _, inode in self._bodies.values())
+            return any(inode == status.st_ino for _, inode, _ in self._bodies.values())
 
     def is_copy(self, fd: int) -> bool:
         """Whether these are the bytes of a body."""
         size = os.fstat(fd).st_size
         with self._lock:
-            possible = any(length == size for length, _ in self._bodies.values())
+            possible = any(length == size for length, _, _ in self._bodies.values())
         return possible and digest(fd).hex() in self._bodies
 
     def refs(self) -> list[BlobRef]:
         """All that are here."""
         with self._lock:
-            return [BlobRef(bytes.fromhex(name), size) for name, (size, _) in self._bodies.items()]
+            return [BlobRef(bytes.fromhex(name), size) for name, (size, _, _) in self._bodies.items()]
+
+    def seen(self, ref: BlobRef) -> Seen:
+        """Its file as it was when it came."""
+        return self._bodies.get(ref.sha256.hex(), NEVER)
 
     def _has_come(self, name: str) -> None:
         status = self._files.status(name)
         assert status is not None
-        self._bytes += status.st_size - self._bodies.get(name, (0, 0))[0]
-        self._bodies[name] = status.st_size, status.st_ino
+        self._bytes += status.st_size - self._bodies.get(name, (0,))[0]
+        self._bodies[name] = status.st_size, status.st_ino, status.st_mtime_ns
+
+    def _is_new(self, ref: BlobRef) -> None:
+        self._has_come(ref.sha256.hex())
+        self._unsynced = True
+        if self.users[ref]:
+            self.on_return(ref)
 
     # Coming --------------------------------------------------------------------------------------------------
 
@@ -128,9 +145,8 @@ class Bodies:
         with self._lock:
             del self._partials[partial.ref]
             if partial.is_placed:
-                self._has_come(partial.ref.sha256.hex())
                 self._fresh[partial.ref] += 1
-                self._unsynced = True
+                self._is_new(partial.ref)
             elif partial.have:
                 self._partials[partial.ref] = partial
                 cut = [other for other in self._partials.values() if not other.is_open]
@@ -156,8 +172,7 @@ class Bodies:
             self.reserve(ref.size)
         self._files.copy(ref.sha256.hex(), source, ref.sha256)
         with self._lock:
-            self._has_come(ref.sha256.hex())
-            self._unsynced = True
+            self._is_new(ref)
 
     def sync(self) -> None:
         """Make durable that the bodies have their names: before an entry says so."""
@@ -205,3 +220,7 @@ class Bodies:
         with as_local_error(self._name):
             self._files.remove(name)
         self._bytes -= self._bodies.pop(name)[0]
+
+
+def _nobody(ref: BlobRef) -> None:
+    """Nobody waits for its return."""

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import itertools
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from overlay.store.disk.ledger import Ledger, Staged
 from overlay.store.disk.originals import Originals
 from overlay.store.disk.partial import DiskPartial, HeldPartial
 from overlay.store.disk.rows import decode
+from overlay.store.disk.scrub import Scrub
 from overlay.store.disk.shown import Shown
 from overlay.store.disk.system import SYSTEM, System, lock_file
 
@@ -236,6 +238,10 @@ class FolderDisk:
     def find(self, name: str) -> BlobRef:
         """Hash a file of the shared folder, unless it is what it was the last time."""
         return self._originals.find(name)
+
+    def scrub(self, bytes_per_s: float = math.inf) -> Scrub:
+        """A look at whether everything is still what was written, to be run on a thread of its own."""
+        return Scrub(self._ledger, self._bodies, self._home, self._changed, lambda: not self._pending, bytes_per_s)
 
     def partial(self, ref: BlobRef) -> DiskPartial | HeldPartial:
         """Begin a body, or go on with one that was cut."""

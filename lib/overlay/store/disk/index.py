@@ -91,10 +91,12 @@ class Index:
         return self._connection is not None or self.path.exists()
 
     def rows(self, owner: str) -> list[tuple[str, str, bytes]]:
-        """All of an owner's, by service and key."""
+        """All of an owner's, by service and key, as they are in the file now."""
         if not self.is_there:
             return []
         with self._lock, self._as_local_error():
+            # Pages that are remembered say nothing of the disk; and rows are read at a start and by a scrub only.
+            self._open().execute("PRAGMA shrink_memory")
             found = self._open().execute(
                 "SELECT service, key, CAST(data AS BLOB) FROM entries WHERE owner = ? ORDER BY service, key", (owner,)
             )

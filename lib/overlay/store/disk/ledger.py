@@ -48,6 +48,7 @@ class Ledger:
         """Folders whose names are to be durable before the first entry is."""
         self._source = source
         self._is_rooted = False
+        bodies.on_return = self.show
         self.kept: dict[Place, tuple[BlobRef | None, int]] = {}
         """The body of every entry, and its bytes without that."""
 
@@ -72,9 +73,22 @@ class Ledger:
             self._shown.hide(key)
         self._home.empty()
 
-    def keys_of(self, ref: BlobRef) -> list[Place]:
+    def places_of(self, ref: BlobRef) -> list[Place]:
         """The entries that need a body."""
         return [place for place, (body, _) in tuple(self.kept.items()) if body == ref]
+
+    def show(self, ref: BlobRef) -> None:
+        """Let people see a body again."""
+        for _, key in self.places_of(ref):
+            self._shown.show(key, ref)
+
+    def lose(self, ref: BlobRef, *, hide: bool) -> list[Place]:
+        """A body is not what it was: forget it, but not who needs it. Those are told."""
+        places = self.places_of(ref)
+        for _, key in places if hide else ():
+            self._shown.hide(key)
+        self._bodies.forget(ref)
+        return places
 
     def stage(self, service: str, steps: Sequence[Write]) -> Staged:
         """Have everything here that the entries refer to, and count it; LocalError where that cannot be."""
