@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from overlay.ids import Key
 from overlay.live import pull
 from overlay.live.frames import frame
 from overlay.live.gate import BodyFollows, BodyRequest
+from overlay.live.serving import Sending
 from overlay.live.threads import ThreadDriver
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Failed, Folder
@@ -167,3 +170,20 @@ def test_receivers_that_do_not_read_hold_up_nobody(make: Make, tmp_path: Path) -
             assert sock.recv(1)
         one.wait(fetch(one, two.me, ref)[1], PATIENCE_S)
     assert bytes_of(one, ref) == BODY
+
+
+def test_a_file_that_somebody_writes_to_while_it_goes_out_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "4103.pdf"
+    path.write_bytes(BODY)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    sending, piece = Sending(ours, b"head", FileIO(path), 0, len(BODY), lambda: None), memoryview(bytearray(1000))
+    assert sending.send(piece)
+    assert sending.send(piece)
+    with path.open("r+b") as file:
+        file.write(b"!")
+    os.utime(path, ns=(0, 0))
+    assert not sending.send(piece)
+    sending.close()
+    with theirs, theirs.makefile("rb") as file:
+        assert file.read() == b"head" + BODY[:1000]

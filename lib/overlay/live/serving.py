@@ -48,6 +48,7 @@ class Sending:
         self._file = file
         self._at = start
         self._end = end
+        self._was = _seen(file)
         self._since = time.monotonic()
         self._before = start
 
@@ -57,6 +58,9 @@ class Sending:
             if self._head:
                 self._head = self._head[self.sock.send(self._head) :]
             elif self._at < self._end:
+                if _seen(self._file) != self._was:
+                    # Somebody writes to it: the rest would not be of what was offered.
+                    return False
                 self._file.seek(self._at)
                 count = self._file.readinto(buffer[: self._end - self._at])
                 if not count:
@@ -188,6 +192,12 @@ class Bodies:
         for sock in socks:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+def _seen(file: FileIO) -> tuple[int, int]:
+    """What shows that the bytes have changed."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _open(path: Path, request: BodyRequest) -> FileIO | None:
