@@ -9,7 +9,7 @@ import pytest
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol
-from overlay.errors import RemoteError
+from overlay.errors import Indefinite, RemoteError
 from overlay.ids import Key
 from overlay.peer.parts import PeerParts
 from overlay.peer.preset import Preset, chord
@@ -126,6 +126,38 @@ def test_what_is_remembered_is_bounded_and_outlives_a_ring_of_one() -> None:
     assert last.contacts is not None and last.contacts.remembered
 
 
+@pytest.mark.parametrize("seed", [2, 11, 17])
+def test_after_crashes_restarts_and_partitions_it_is_one_ring_again(seed: int) -> None:
+    rng, network = random.Random(seed), Faults(loss=0.1)
+    ring = Lasting(seed, 8, network)
+    down: list[Contact] = []
+
+    def crash(*places: Contact) -> None:
+        for place in places:
+            if place not in down:
+                down.append(place)
+                ring.sim.crash(ring.of(place).ring.chord.ctx.me)
+
+    for _ in range(20):
+        match rng.randrange(8):
+            case 0 | 1 | 2:
+                crash(rng.choice(ring.places))
+            case 3 | 4 | 5 if down:
+                ring.restart(down.pop(rng.randrange(len(down))), begins=rng.random() < 0.2)
+            case 6:
+                crash(*ring.places)
+            case 7:
+                line = rng.sample(ring.places, len(ring.places))
+                network.partition(line[:4], line[4:])
+        ring.sim.run_for(rng.choice([0.0, 0.3, 2.0, 10.0, 40.0]))
+        if rng.random() < 0.3:
+            network.heal()
+    network.heal()
+    for place in down:
+        ring.restart(place)
+    ring.sim.run_until(ring.is_whole, 900)
+
+
 def newcomer(ring: Lasting, host: str, *, preset: Preset = PRESET) -> PeerParts:
     """One more peer in the simulation, in no ring yet."""
     me = Contact(Key(ring.rng.getrandbits(preset.ring.bits)), host, 5000, 99)
@@ -148,6 +180,15 @@ def test_strangers_at_remembered_addresses_are_not_taken_for_the_ring() -> None:
     ring.sim.run_for(200)
     assert ring.of(survivor).ring.chord.first == ring.of(survivor).ring.chord.ctx.me
     assert all(stranger.ring.chord.first.host in {place.host for place in others} for stranger in strangers)
+
+
+def test_whoever_cannot_join_by_one_peer_may_join_by_another_at_once() -> None:
+    ring = Lasting(9, 2)
+    parts, second = newcomer(ring, "10.0.0.9"), Pending[None]()
+    first = parts.join((None, "10.9.9.9", 5000), 1)
+    first.when_done(lambda _: parts.join((None, "10.0.0.1", 5000), 10).when_done(lambda _: second.resolve(None)))
+    ring.sim.run_until(second, 30)
+    assert isinstance(first.error, Indefinite) and parts.ring.chord.member
 
 
 def test_a_peer_of_one_ring_is_refused_by_another() -> None:

@@ -50,7 +50,7 @@ SETTLE_TRIES, SETTLE_S = 50, 0.02
 class Admission(Protocol):
     """The newcomer's side, the side of the peer that lets it in, and the leaver's."""
 
-    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "chord", "network", "router")
+    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "agreed", "chord", "network", "router")
     service = "join"
     answers = (Admitted, Description)
     name = "ring"
@@ -66,6 +66,8 @@ class Admission(Protocol):
         self._busy = False
         self._ticket = 0
         self._joining: Pending[None] | None = None
+        self.agreed: tuple[tuple[str, float], ...] = ()
+        """See `Shape`."""
         self.network = 0
         """Which ring this is, or was before; 0: any."""
 
@@ -105,8 +107,8 @@ class Admission(Protocol):
             elif self.ctx.now < until:
                 self.ctx.after(AGAIN_S, self._knock, host, port, until)
             else:
-                pending.fail(Indefinite(f"no peer answers at {host}:{port}"))
                 self._joining = None
+                pending.fail(Indefinite(f"no peer answers at {host}:{port}"))
 
         self.ctx.meet(host, port, met, failed, timeout_s=min(2.0, max(0.1, until - self.ctx.now)))
 
@@ -171,7 +173,7 @@ class Admission(Protocol):
         """What kind of ring this peer can be in."""
         config = self.chord.config
         fingers, swim = self.router.hops.fingers is not None, self.chord.pings.detector is not None
-        return Shape(config.bits, config.successors, fingers, swim)
+        return Shape(config.bits, config.successors, fingers, swim, self.agreed)
 
     @on(Describe)
     def on_describe(self, sender: Contact, question: Describe) -> Message:
@@ -317,7 +319,15 @@ def unlike(ring: Shape, newcomer: Shape) -> str:
         return f"the ring has {'' if ring.fingers else 'no '}fingers, unlike the newcomer"
     if ring.swim != newcomer.swim:
         return f"the ring has {'' if ring.swim else 'no '}SWIM for its failure detector, unlike the newcomer"
+    ours, theirs = dict(ring.agreed), dict(newcomer.agreed)
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            return f"the ring has {_amount(name, ours)}, the newcomer {_amount(name, theirs)}"
     return ""
+
+
+def _amount(name: str, agreed: dict[str, float]) -> str:
+    return f"{name} = {agreed[name]:.15g}" if name in agreed else f"no {name}"
 
 
 def _pass_word(pending: Pending[Answered], word: Pending[Message]) -> None:
