@@ -17,9 +17,9 @@ from overlay.core.message import Command, Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
 from overlay.errors import Indefinite
-from overlay.ids import Key, distance
+from overlay.ids import Key, distance, owns
 from overlay.ring.chord import Chord
-from overlay.ring.hops import Hops
+from overlay.ring.hops import ALTERNATIVES, Hops
 
 NAMED = 32
 """Contacts in one answer, of either kind: enough that half of them may be dead."""
@@ -43,6 +43,8 @@ class Next(Command, frozen=True):
     """Peers between the answerer and the key, the closest to the key first."""
     roots: Contacts
     """Its successors from the key on: if none of the hops lives, the first of these that does is the key's root."""
+    mine: bool = False
+    """Whether the key is the answerer's own, as far as it knows."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -77,14 +79,17 @@ class Lookups(Protocol):
     def next(self, key: int) -> Next:
         """What we know ourselves."""
         chord, me = self.chord, self.ctx.me
-        bits = chord.config.bits
+        bits, span = chord.config.bits, chord.range()
         reach = distance(me.id, key, bits) or 1 << bits
-        hops = [hop for hop in self.hops.towards(key, NAMED) if distance(me.id, hop.id, bits) < reach]
         roots = [root for root in chord.successors if distance(me.id, root.id, bits) >= reach]
-        if len(roots) < chord.config.successors:
+        # From where the list does not reach the key, as many ways on as the list is long; else all of the list counts.
+        named = NAMED if roots else max(ALTERNATIVES, chord.config.successors)
+        hops = [hop for hop in self.hops.towards(key, named) if distance(me.id, hop.id, bits) < reach]
+        if len(chord.successors) < chord.config.successors:
             # The whole ring is in our list, so that behind the last of it comes ourselves.
             roots.append(me)
-        return Next(tuple(hops[:NAMED]), tuple(roots[:NAMED]))
+        mine = span is not None and owns(span[0], key, span[1])
+        return Next(tuple(hops[:named]), tuple(roots[:NAMED]), mine)
 
     @on(FindNext)
     def on_find_next(self, sender: Contact, question: FindNext) -> Message:
@@ -155,10 +160,10 @@ class Lookup:
             self._take(peer, answer)
 
         trips = self._lookups.hops.round_trips
-        self._ask(peer, told, self._ask_next, trips.timeout_s(peer, self._lookups.timeout_s))
+        self._ask(peer, told, lambda _: self._ask_next(), trips.timeout_s(peer, self._lookups.timeout_s))
 
     def _ask(
-        self, peer: Contact, told: Callable[[Next], None], passed_by: Callable[[], None], timeout_s: float
+        self, peer: Contact, told: Callable[[Next], None], passed_by: Callable[[Failure], None], timeout_s: float
     ) -> None:
         """Whatever comes of it is remembered here, for the next lookup and for what is routed."""
         lookups = self._lookups
@@ -172,24 +177,31 @@ class Lookup:
             self._timeouts += 1
             if failure.reason in (Reason.TIMEOUT, Reason.UNREACHABLE):
                 hops.suspect(peer, for_good=failure.reason is Reason.UNREACHABLE)
-            passed_by()
+            passed_by(failure)
 
         ctx.call(peer, FindNext(self._key), answered, silent, timeout_s=timeout_s)
 
-    def _meet(self, roots: tuple[Contact, ...]) -> None:
-        """The first of the predecessor's successors that answers is the root."""
+    def _meet(self, roots: tuple[Contact, ...], is_doubted: bool = False) -> None:
+        """The first of the predecessor's successors that answers is the root; behind one that may be only slow, the
+        first that takes the key for its own."""
         if not roots or (self._timeouts and not self._retry):
             self._fail()
             return
         root = roots[0]
 
-        def answered(_: object) -> None:
-            self.outcome.resolve(Found(root, self._hops, self._timeouts))
+        def answered(answer: Next) -> None:
+            if is_doubted and not answer.mine:
+                self._fail()
+            else:
+                self.outcome.resolve(Found(root, self._hops, self._timeouts))
+
+        def passed_by(failure: Failure) -> None:
+            self._meet(roots[1:], is_doubted or failure.reason is Reason.TIMEOUT)
 
         if root.id == self._lookups.ctx.me.id:
-            answered(None)
+            answered(self._lookups.next(self._key))
         else:
-            self._ask(root, answered, lambda: self._meet(roots[1:]), ROOT_S)
+            self._ask(root, answered, passed_by, ROOT_S)
 
     def _fail(self) -> None:
         self.outcome.fail(Indefinite(f"nobody knows more after {self._hops} hops and {self._timeouts} timeouts"))
