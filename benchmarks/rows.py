@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from benchmarks import disk, gossip, processes, records, rings, simulator, trust, wire
+from benchmarks import disk, gossip, lookups, processes, records, rings, simulator, trust, wire
 from benchmarks.figures import Case, Row
 
 DRIVERS = ("threads", "asyncio")
@@ -61,6 +61,19 @@ ROWS = {
         cases(driver=DRIVERS, interval_s=(3.0,)),
         cases(driver=("asyncio",), interval_s=(1.0,)),
         2,
+    ),
+    "join": Row("128 nodes come into a ring of 160 bits", lookups.joins, [{"count": 128}], [{"count": 24}]),
+    "lookup": Row(
+        "Lookups among 128 nodes, 160 bits",
+        lookups.lookups,
+        cases(count=(128,), way=("recursive", "iterative")),
+        cases(count=(24,), way=("recursive",)),
+    ),
+    "lookup-death": Row(
+        "Lookups right after a fifth of 128 nodes died at once",
+        lookups.deaths,
+        cases(count=(128,), way=("recursive", "iterative")),
+        cases(count=(24,), way=("recursive",)),
     ),
     "broadcast": Row(
         "Broadcasts among nodes of an unstructured network",
