@@ -83,6 +83,9 @@ class Ask(Command, frozen=True):
     """Show me your Neighbors. Whatever changes a pointer is asked back by this at the peer's own address."""
 
 
+MAX_AGREED = 16
+
+
 class Shape(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """In what the peers of one ring have to agree. The defaults are the classroom's, and those of who does not say."""
 
@@ -91,6 +94,8 @@ class Shape(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fingers: bool = False
     swim: bool = False
     """Whether another failure detector than the pings says who is dead."""
+    agreed: Annotated[tuple[tuple[str, float], ...], msgspec.Meta(max_length=MAX_AGREED)] = ()
+    """The parameters of what runs on the ring, such as ("store.copies", 3), that are the same at every peer."""
 
 
 class Describe(Command, frozen=True):
