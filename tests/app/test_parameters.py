@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from overlay.app import parameters
 from overlay.app.arguments import peer_arguments
 from overlay.errors import LocalError
+from overlay.ring.admission import unlike
+from overlay.store.replicated.config import ReplicasConfig
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "params.toml"
 
@@ -57,3 +60,19 @@ def test_an_option_goes_before_the_file(tmp_path: Path) -> None:
     assert (options.bits, options.successors, options.interval) == (64, 4, 1.0)
     with pytest.raises(LocalError, match="cannot read"):
         parameters.load(str(tmp_path / "none"))
+
+
+def test_a_peer_that_does_not_fit_its_ring_is_told_by_which_parameter() -> None:
+    ring = parameters.shape_of_new(parameters.read(""), 64, None)
+    assert unlike(ring, parameters.shape_wanted(ring, parameters.read(""), None, None)) == ""
+    for text, says in (
+        ("[store]\ncopies = 5", "the ring has store.copies = 3, the newcomer store.copies = 5"),
+        ("[store]\ntombstone_s = 60", "the ring has store.tombstone_s = 2592000, the newcomer store.tombstone_s = 60"),
+        ("[swim]", "the ring has no SWIM for its failure detector, unlike the newcomer"),
+    ):
+        assert unlike(ring, parameters.shape_wanted(ring, parameters.read(text), None, None)) == says
+    plain = structs.replace(ring, agreed=())
+    assert unlike(ring, plain) == "the ring has store.copies = 3, the newcomer no store.copies"
+    joining = parameters.read("[store]\nsync_s = 2")
+    assert parameters.store_of(ring, joining) == ReplicasConfig(sync_s=2.0)
+    assert parameters.preset_of(ring, joining).ring.bits == 64

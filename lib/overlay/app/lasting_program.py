@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overlay.app.narrator import address, count
-from overlay.app.parameters import Parameters, preset_of
+from overlay.app.parameters import Parameters, preset_of, shape_of_new, shape_wanted, store_of
 from overlay.app.peer_program import PeerProgram
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError
-from overlay.ids import CHORD_BITS, in_full, label
+from overlay.ids import in_full, label
 from overlay.peer.home import Home, Lasting, id_of
-from overlay.peer.preset import SUCCESSORS
 from overlay.peer.visitor import Visitor
+from overlay.ring.admission import unlike
 from overlay.ring.messages import Shape
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def words_of(shape: Shape) -> str:
     """What kind of ring it is."""
-    return f"ids of {shape.bits} bits and lists of {shape.successors} successors"
+    copies = dict(shape.agreed).get("store.copies")
+    kept = "" if copies is None else f", a store of {copies:.0f} copies"
+    return f"ids of {shape.bits} bits{kept} and lists of {shape.successors} successors"
 
 
 class LastingProgram(PeerProgram):
@@ -48,7 +50,8 @@ class LastingProgram(PeerProgram):
     def _members(self, secret: bytes, last: Lasting | None) -> Peer:
         options, bits = self.options, self._shape.bits
         parameters: Parameters = options.config
-        more = {"preset": preset_of(self._shape, parameters), "keep": True, "store": parameters.sections["store"]}
+        preset, store = preset_of(self._shape, parameters), store_of(self._shape, parameters)
+        more = {"preset": preset, "keep": True, "store": store}
         others = [
             self._make(id_of(secret, bits, number), data=Path(options.data) / f"virtual-{number}", **more)
             for number in range(1, options.virtual)
@@ -64,10 +67,9 @@ class LastingProgram(PeerProgram):
     def _look(self, last: Lasting | None) -> Indefinite | None:
         """Find out what shape the ring has. What is returned says that nobody answers at the address that was given."""
         options, silence = self.options, None
+        said = options.config, options.bits, options.successors
         known = None if last is None else last.shape
-        shape = (
-            known if known is not None else Shape(options.bits or CHORD_BITS, options.successors or SUCCESSORS, True)
-        )
+        shape = known if known is not None else shape_of_new(*said)
         if options.at is not None:
             try:
                 shape = Visitor().describe(*options.at).shape
@@ -77,12 +79,13 @@ class LastingProgram(PeerProgram):
                 silence = error
         elif options.mode == "join" and known is None:
             raise LocalError(f"no ring is remembered in {options.data}: join --at HOST:PORT, or create")
-        wanted = Shape(options.bits or shape.bits, options.successors or shape.successors, shape.fingers)
-        if shape.fingers and wanted != shape:
-            which = f"the ring of {options.data}" if options.at is None else "the ring"
-            raise LocalError(f"{which} has {words_of(shape)}: leave out --bits and --successors")
-        if shape.fingers and known not in (None, shape):
-            raise LocalError(f"the ring has {words_of(shape)}, unlike that of {options.data}; choose another --data")
+        misfit = unlike(shape, shape_wanted(shape, *said)) if shape.fingers else ""
+        if misfit:
+            which = f" of {options.data}" if options.at is None else ""
+            raise LocalError(f"{misfit.replace('the ring', f'the ring{which}', 1)}: leave it out")
+        misfit = unlike(shape, known) if shape.fingers and known is not None else ""
+        if misfit:
+            raise LocalError(f"{misfit.replace('the newcomer', f'that of {options.data}')}; choose another --data")
         self._shape = shape
         return silence
 

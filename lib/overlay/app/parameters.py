@@ -20,7 +20,8 @@ from overlay.app.commands import did_you_mean
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 from overlay.gossip.detection.messages import SwimConfig
-from overlay.peer.preset import Preset, check_bits, check_successors, chord, of_shape
+from overlay.ids import CHORD_BITS
+from overlay.peer.preset import SUCCESSORS, Preset, agreed_of, check_bits, check_successors, chord, of_shape
 from overlay.ring.fingers import FingerConfig
 from overlay.ring.messages import Shape
 from overlay.ring.routing import RoutingConfig
@@ -144,6 +145,31 @@ def preset_of(shape: Shape, parameters: Parameters) -> Preset:
     ring = msgspec.structs.replace(sections["ring"], bits=shape.bits, successors=shape.successors)
     swim = None if preset.swim is None else sections.get("swim", preset.swim)
     return Preset(ring, sections["fingers"], swim, sections["pings"], sections["routing"])  # type: ignore[arg-type]
+
+
+def store_of(shape: Shape, parameters: Parameters) -> ReplicasConfig:
+    """And its store: what the ring has agreed in is so, the rest is as the parameters say."""
+    agreed = {name.partition(".")[2]: value for name, value in shape.agreed if name.startswith("store.")}
+    store = parameters.sections["store"]
+    assert isinstance(store, ReplicasConfig)
+    known = {field.name: field.type for field in msgspec.structs.fields(store)}
+    store = msgspec.structs.replace(store, **{n: known[n](value) for n, value in agreed.items() if n in known})
+    store.check()
+    return store
+
+
+def shape_wanted(shape: Shape, parameters: Parameters, bits: int | None, successors: int | None) -> Shape:
+    """The shape of a ring, but for what somebody said that it is to be: on the command line, or in a file."""
+    agreed = [(name, float(parameters.get(name) or value)) for name, value in shape.agreed]
+    swim = shape.swim or "swim" in parameters.sections
+    return Shape(bits or shape.bits, successors or shape.successors, shape.fingers, swim, tuple(agreed))
+
+
+def shape_of_new(parameters: Parameters, bits: int | None, successors: int | None) -> Shape:
+    """Of a ring that begins."""
+    store = parameters.sections["store"]
+    assert isinstance(store, ReplicasConfig)
+    return shape_wanted(Shape(CHORD_BITS, SUCCESSORS, True, False, agreed_of(store)), parameters, bits, successors)
 
 
 def text() -> str:

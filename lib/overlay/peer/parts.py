@@ -14,7 +14,7 @@ from overlay.core.protocol import Protocol
 from overlay.errors import LocalError
 from overlay.ids import Key, label
 from overlay.peer.address import show_address
-from overlay.peer.preset import CLASSROOM, Preset
+from overlay.peer.preset import CLASSROOM, Preset, agreed_of
 from overlay.peer.views import Neighbors, PeerView, picture_of
 from overlay.peer.walk import Walk
 from overlay.ring.contacts import Contacts
@@ -66,6 +66,7 @@ class PeerParts:
         self.swim = None if preset.swim is None else _swim(preset.swim)
         pings = Pings(msgspec.structs.replace(preset.pings, interval_s=interval_s), self.swim)
         self.ring = RingParts(interval_s, preset.ring, preset.routing, fingers=preset.fingers, pings=pings)
+        self.ring.admission.agreed = agreed_of(store)
         self.records = Records(self.ring.router, preset.ring.bits)
         self.replicas = None if store is None else _replicas(self.ring.router, preset.ring.bits, store)
         """The replicated store, where it is wanted."""

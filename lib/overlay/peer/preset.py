@@ -16,9 +16,14 @@ from overlay.ring.watching import PingConfig
 
 if TYPE_CHECKING:
     from overlay.gossip.detection.messages import SwimConfig
+    from overlay.store.replicated.config import ReplicasConfig
 
 SUCCESSORS = 8
 """Of a list outside the classroom: with half of the peers dead at once, a list of 8 is lost once in 256 times."""
+
+
+STORE_AGREED = ("copies", "durable", "tombstone_s")
+"""With other copies two roots would undo each other's work; who forgets deletions sooner would bring back what was deleted."""
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -59,6 +64,11 @@ def chord(bits: int = CHORD_BITS, successors: int = SUCCESSORS, *, swim: bool = 
     from overlay.gossip.detection.messages import SwimConfig
 
     return Preset(ring, FingerConfig(), SwimConfig())
+
+
+def agreed_of(store: ReplicasConfig | None) -> tuple[tuple[str, float], ...]:
+    """In what the peers of a ring with such a store have to agree; see `Shape`."""
+    return () if store is None else tuple([(f"store.{name}", float(getattr(store, name))) for name in STORE_AGREED])
 
 
 def of_shape(shape: Shape) -> Preset:
