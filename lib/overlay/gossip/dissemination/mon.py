@@ -74,7 +74,7 @@ class MonConfig(msgspec.Struct, frozen=True):
     """For so long a session is used, and then forgotten."""
     timeout_s: float = 5.0
     """For so long a Session can be accepted."""
-    repeat_s: float = 0.25
+    repeat_s: float = 0.2
     """After a body has come, until it is offered again, and then twice as long, and so on; 0: never, as in the paper."""
     repeats: int = 5
     """So many times, to two neighbors each. Over uniform views, that leaves out e**-10 of those whom nobody had asked."""
