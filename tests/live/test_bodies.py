@@ -17,13 +17,14 @@ from overlay.core.codec import Codec
 from overlay.core.context import Reason, Transfer
 from overlay.core.message import CALL, REPLY, WIRE_VERSION, Contact, Envelope
 from overlay.core.pending import Pending
-from overlay.core.storage import BlobRef
+from overlay.core.storage import BlobRef, Entry, Write
 from overlay.ids import Key
 from overlay.live import pull
 from overlay.live.frames import frame
 from overlay.live.gate import BodyFollows, BodyRequest
 from overlay.live.serving import Sending
 from overlay.live.threads import ThreadDriver
+from overlay.store.disk import FolderDisk
 from tests.live.conftest import Make
 from tests.live.support import PATIENCE_S, Failed, Folder
 from tests.live.test_threads import talk
@@ -187,3 +188,39 @@ def test_a_file_that_somebody_writes_to_while_it_goes_out_is_cut(tmp_path: Path)
     sending.close()
     with theirs, theirs.makefile("rb") as file:
         assert file.read() == b"head" + BODY[:1000]
+
+
+def test_what_is_rotten_is_found_and_mended_while_another_has_it(make: Make, tmp_path: Path) -> None:
+    disks = [FolderDisk(tmp_path / str(number), tmp_path, keep=False) for number in range(2)]
+    for disk in disks:
+        disk.open()
+    (tmp_path / "4103.pdf").write_bytes(BODY)
+    one, two = make(1, blobs=disks[0]), make(2, blobs=disks[1])
+    ref = two.wait(two.call(talk(two).find, "4103.pdf"), PATIENCE_S)
+
+    def keep() -> None:
+        one.wait(one.call(talk(one).fetch, two.me, ref)[1], PATIENCE_S)
+        one.wait(one.call(talk(one).persist, Write("record/4103", Entry(b"", ref))), PATIENCE_S)
+
+    def scrubbed() -> list[tuple[str, BlobRef | None]]:
+        found: list[tuple[str, BlobRef | None]] = []
+        over: Pending[None] = Pending()
+        one.call(
+            lambda: talk(one).ctx.scrub(lambda *what: found.append(what), lambda: over.resolve(None), bytes_per_s=1e9)
+        )
+        one.wait(over, PATIENCE_S)
+        return found
+
+    keep()
+    assert scrubbed() == []
+    source = disks[0].source(ref)
+    assert source is not None
+    with source.open("r+b") as file:
+        file.write(b"!")
+    assert scrubbed() == [("record/4103", ref)]
+    keep()
+    assert scrubbed() == []
+    assert source.read_bytes() == BODY
+    for driver, disk in zip((one, two), disks, strict=True):
+        driver.kill()
+        disk.close()

@@ -21,7 +21,7 @@ class Fetching:
 
     def __init__(self, content: bytes | int = TEN_S, peers: int = 2):
         self.faults = Faults(Network(rate=RATE))
-        self.sim, (self.a, self.b, *_) = toys(peers, self.faults)
+        self.sim, (self.a, self.b, *self.others) = toys(peers, self.faults)
         self.sim.disk(B).put_files({"4103.pdf": content})
         self.outcomes: list[object] = []
         found: list[BlobRef] = []
@@ -180,6 +180,57 @@ def test_what_is_not_there_is_refused_and_a_full_disk_is_our_own_fault():
     world.a.ctx.persist((), lambda: None, lambda failure: world.outcomes.append(failure.reason))
     world.sim.run_for(1)
     assert world.outcomes == [Reason.LOCAL, Reason.LOCAL]
+
+
+def test_a_quota_refuses_what_would_be_too_much_and_keeps_what_is_there():
+    world = Fetching(b"%PDF" * 1000)
+    world.sim.disk(A).quota = 4010
+    world.fetch()
+    world.sim.run_for(1)
+    told = world.outcomes.append
+    for value in (b"0123456789", b"!", None):
+        entry = None if value is None else Entry(value, world.ref)
+        world.a.ctx.persist((Write("4103", entry),), lambda: told("durable"), lambda failure: told(failure.detail))
+        world.sim.run_for(1)
+    assert world.outcomes == ["done", "durable", "no room for 1 bytes within the quota of 4010", "durable"]
+    world.sim.disk(A).quota = 3999
+    world.fetch()
+    world.sim.run_for(1)
+    assert world.outcomes[-1] == Reason.LOCAL
+
+
+@pytest.mark.parametrize("content", [b"%PDF" * 1000, TEN_S])
+def test_rot_is_refused_by_whoever_fetches_it_found_by_a_scrub_and_mended(content):
+    world = Fetching(content, peers=3)
+    rotten: list[tuple[str, BlobRef | None]] = []
+
+    def keep() -> None:
+        world.fetch()
+        world.sim.run_until(lambda: "done" in world.outcomes, 20)
+        world.a.ctx.persist((Write("4103", Entry(b"", world.ref)),), lambda: None, world.outcomes.append)
+        world.sim.run_for(1)
+        world.outcomes.clear()
+
+    def scrub() -> None:
+        world.a.ctx.scrub(lambda *what: rotten.append(what), lambda: world.outcomes.append("seen"), bytes_per_s=RATE)
+        world.sim.run_until(lambda: bool(world.outcomes), 20)
+        assert world.outcomes.pop() == "seen"
+
+    keep()
+    scrub()
+    assert rotten == []
+    world.sim.disk(A).rot(world.ref.sha256)
+    fetched: list[object] = []
+    world.others[0].ctx.fetch_blob(
+        A, world.ref, 0, world.ref.size, lambda: None, lambda why: fetched.append(why.reason)
+    )
+    world.sim.run_until(lambda: bool(fetched), 20)
+    assert fetched == [Reason.REFUSED]
+    scrub()
+    assert rotten == [("4103", world.ref)]
+    keep()
+    scrub()
+    assert rotten == [("4103", world.ref)]
 
 
 def kept_after_crash(seed: int) -> list[str]:

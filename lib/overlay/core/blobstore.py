@@ -36,6 +36,19 @@ class Partial(Interface):
         """No more for now; after anything but `finish`, what has come stays for another attempt. Never raises."""
 
 
+class Scrub(Interface):
+    """A look at whether everything is still what was written."""
+
+    def run(self, on_rotten: Callable[[tuple[str, str], BlobRef | None], None]) -> bool:
+        """Look, and tell service and key of what is not: a body is forgotten then, with None the entry itself is damaged.
+
+        False when it was cancelled.
+        """
+
+    def cancel(self) -> None:
+        """Stop it soon; from any thread."""
+
+
 class BlobStore(Interface):
     """The durable side of one peer. Methods may be called by several threads at a time."""
 
@@ -65,3 +78,6 @@ class BlobStore(Interface):
 
         LocalError when the disk has no room, a quota is hit, or the same body is open already.
         """
+
+    def scrub(self, bytes_per_s: float) -> Scrub:
+        """Begin to look, no faster than that. It ends with the store."""

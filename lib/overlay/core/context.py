@@ -205,6 +205,20 @@ class Context:
         """
         raise NotImplementedError
 
+    def scrub(
+        self,
+        on_rotten: Callable[[str, BlobRef | None], None],
+        on_done: Callable[[], None],
+        *,
+        bytes_per_s: float,
+    ) -> Callable[[], None]:
+        """Read and hash again all that is kept here, no faster than that; what comes back cancels it.
+
+        Told of this service's keys whose body is not what it was, and is here no more, or, with None, that are damaged
+        themselves: either is mended by fetching and persisting again. `on_done` is not called when it was cancelled.
+        """
+        raise NotImplementedError
+
     def notify(self, event: msgspec.Struct) -> None:
         """Tell the layer above; it hears after the current handler has returned."""
         raise NotImplementedError

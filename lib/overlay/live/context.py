@@ -80,6 +80,15 @@ class LiveContext(Context):
     ) -> Transfer:
         return self._driver.fetch_blob(Transfer(peer, ref), start, end, on_done, on_failed)
 
+    def scrub(
+        self,
+        on_rotten: Callable[[str, BlobRef | None], None],
+        on_done: Callable[[], None],
+        *,
+        bytes_per_s: float,
+    ) -> Callable[[], None]:
+        return self._driver.scrub(self.service, on_rotten, on_done, bytes_per_s)
+
     def notify(self, event: msgspec.Struct) -> None:
         self._driver.notify(self.service, event)
 

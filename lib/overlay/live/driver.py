@@ -35,7 +35,7 @@ from overlay.live.serving import Bodies
 from overlay.live.traffic import Traffic
 from overlay.live.waker import Latch
 from overlay.live.watching import Hellos, Watches
-from overlay.live.workers import DISK, Lane
+from overlay.live.workers import DISK, SCRUBS, Lane
 
 T = TypeVar("T")
 _ToWrite = tuple[str, Batch, Callable[[], None], OnFailed]
@@ -340,6 +340,31 @@ class Driver:
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         """See `Context`."""
         DISK.submit(self._job(lambda: self.blobs.find(name), on_found, on_failed))
+
+    def scrub(
+        self,
+        service: str,
+        on_rotten: Callable[[str, BlobRef | None], None],
+        on_done: Callable[[], None],
+        bytes_per_s: float,
+    ) -> Callable[[], None]:
+        """See `Context`."""
+        scrub = self.blobs.scrub(bytes_per_s)
+
+        def rotten(place: tuple[str, str], ref: BlobRef | None) -> None:
+            if place[0] == service:
+                self.post(on_rotten, place[1], ref)
+
+        def ended(whole: bool) -> None:
+            if whole:
+                on_done()
+
+        def failed(failure: Failure) -> None:
+            log.warning("Peer %s: a look at the disk was broken off: %s", self.me.id, failure.detail)
+            on_done()
+
+        SCRUBS.submit(self._job(lambda: scrub.run(rotten), ended, failed))
+        return scrub.cancel
 
     def _job(self, work: Callable[[], T], on_done: Callable[[T], None], on_failed: OnFailed) -> Callable[[], None]:
         def job() -> None:

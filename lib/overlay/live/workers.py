@@ -100,3 +100,4 @@ class Lane:
 DISK = Workers("overlay-disk", 4)
 BODIES = Workers("overlay-body", 8)
 HASHES = Workers("overlay-hash", 8)
+SCRUBS = Workers("overlay-scrub", 1)

@@ -22,8 +22,6 @@ STALL_S = 10.0
 LOOK_S = 0.1
 """So often a transfer that stands still looks whether it can go on."""
 
-FULL = Failure(Reason.LOCAL, "no space left on the disk")
-
 
 def fetch(
     machine: Machine,
@@ -98,8 +96,8 @@ class Fetch:
         gaps = self._count()
         if not gaps:
             self._complete()
-        elif machine.disk.full:
-            self._fail(FULL)
+        elif (lack := machine.disk.lacks()) is not None:
+            self._fail(lack)
         elif self._stalls():
             if world.agenda.now - self.moved_at >= STALL_S:
                 self._fail(Failure(Reason.TIMEOUT, "the transfer stalled"))

@@ -123,6 +123,22 @@ class SimContext(Context):
     ) -> Transfer:
         return bodies.fetch(self.machine, peer, ref, start, end, on_done, on_failed)
 
+    def scrub(
+        self,
+        on_rotten: Callable[[str, BlobRef | None], None],
+        on_done: Callable[[], None],
+        *,
+        bytes_per_s: float,
+    ) -> Callable[[], None]:
+        disk = self.machine.disk
+
+        def look() -> None:
+            for key, ref in disk.scrub(self.service):
+                self.after(0, on_rotten, key, ref)
+            self.after(0, on_done)
+
+        return self.after(sum(body.ref.size for body in disk.bodies.values()) / bytes_per_s, look).cancel
+
     def notify(self, event: msgspec.Struct) -> None:
         machine = self.machine
         if machine.listeners or machine.world.observers:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from overlay.core.context import Failure, OnFailed, Reason
-from overlay.core.storage import Batch, BlobRef, Entry, Export
+from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
 
 
 class Body:
@@ -73,6 +73,8 @@ class Disk:
         self.write_s = write_s
         self.full = False
         """Set it to have everything refused that needs space."""
+        self.quota: int | None = None
+        """Bytes that bodies and the values of entries may take; whatever would be more is refused."""
         self.entries: dict[str, dict[str, Entry]] = {}
         """What is durable, by service and key."""
         self.bodies: dict[bytes, Body] = {}
@@ -136,10 +138,47 @@ class Disk:
         self._writing.append((service, batch))
         return self._idle_at
 
-    def refusal(self, batch: Batch) -> Failure | None:
-        """Why a batch cannot be written."""
+    def lacks(self, size: int = 0) -> Failure | None:
+        """Why there is no room for what comes and so many bytes more."""
         if self.full:
             return Failure(Reason.LOCAL, "no space left on the disk")
+        if self.quota is None:
+            return None
+        kept = sum(len(entry.value) for entries in self.entries.values() for entry in entries.values())
+        coming = sum(partial.ref.size for partial in self._partial.values() if partial.coming)
+        if sum(body.ref.size for body in self.bodies.values()) + kept + coming + size > self.quota:
+            return Failure(Reason.LOCAL, f"no room for {size} bytes within the quota of {self.quota}")
+        return None
+
+    def rot(self, sha256: bytes) -> None:
+        """A body is no longer what was written, and nobody is told."""
+        body = self.bodies[sha256]
+        if isinstance(body.content, bytes):
+            self.bodies[sha256] = Body(bytes([body.content[0] ^ 1]) + body.content[1:])
+        else:
+            self.bodies[sha256] = Body(body.content, "rotten")
+
+    def scrub(self, service: str) -> list[tuple[str, BlobRef]]:
+        """Forget bodies that are not what was written, and say which keys of a service had them."""
+        found = [
+            (key, entry.blob)
+            for key, entry in self.entries.get(service, {}).items()
+            if entry.blob is not None and (body := self.body(entry.blob.sha256)) is not None and body.ref != entry.blob
+        ]
+        for _, ref in found:
+            self.bodies.pop(ref.sha256, None)
+        return found
+
+    def refusal(self, batch: Batch) -> Failure | None:
+        """Why a batch cannot be written."""
+        if self.full or self.quota is not None:
+            writes = [step.entry for step in batch if isinstance(step, Write) and step.entry is not None]
+            adopted = {
+                entry.blob for entry in writes if entry.blob is not None and entry.blob.sha256 not in self.bodies
+            }
+            size = sum(len(entry.value) for entry in writes) + sum(ref.size for ref in adopted)
+            if (self.full or size) and (lack := self.lacks(size)) is not None:
+                return lack
         if any(self.body(sha256) is None for sha256 in _used(batch)):
             return Failure(Reason.LOCAL, "a body that was neither fetched nor found")
         return None

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from overlay.core.blobstore import Partial
+from overlay.core.blobstore import Partial, Scrub
 from overlay.core.message import Contact
 from overlay.core.node import Node as CoreNode
 from overlay.core.pending import Pending
@@ -88,6 +88,10 @@ class NoDisk:
         """See `BlobStore`."""
 
     def partial(self, ref: BlobRef) -> Partial:
+        """See `BlobStore`."""
+        raise LocalError("this peer has no disk")
+
+    def scrub(self, bytes_per_s: float) -> Scrub:
         """See `BlobStore`."""
         raise LocalError("this peer has no disk")
 

@@ -34,6 +34,11 @@ NEVER = -1, -1, -1
 class Bodies:
     """What lies in `bodies/` and `partial/`. Safe from any thread; `quota` is in bytes, for bodies and entries together."""
 
+    __slots__ = (
+        "_bodies", "_bytes", "_coming", "_files", "_fresh", "_lock", "_name", "_partials", "_system", "_unsynced",
+        "entry_bytes", "folders", "on_return", "quota", "users",
+    )  # fmt: skip
+
     def __init__(self, hidden: Path, tag: str, system: System, quota: int | None):
         self._files, self._coming = Folder(hidden / "bodies", tag, system), Folder(hidden / "partial", tag, system)
         self.folders = (self._files, self._coming)

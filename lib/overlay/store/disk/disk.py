@@ -52,6 +52,11 @@ class FolderDisk:
     common: then their entries lie there, they need not a database each, and their writes share the syncs of the disk.
     """
 
+    __slots__ = (
+        "_bodies", "_data", "_hidden", "_home", "_keep", "_ledger", "_lock", "_lock_fd", "_originals",
+        "_pending", "_quiet", "_scrub", "damaged", "path",
+    )  # fmt: skip
+
     def __init__(
         self,
         data: Path,
@@ -69,14 +74,16 @@ class FolderDisk:
         self._originals = Originals(Folder(files, tag, system))
         self._bodies = Bodies(hidden, tag, system, quota)
         self._home = Home(self._hidden, tag, index, system)
-        root = self._hidden, self._data, Folder(data.parent, tag, system)
-        self._ledger = Ledger(self._home, self._bodies, Shown(self._data, self._bodies), root, self.source)
+        self._ledger = Ledger(self._home, self._bodies, Shown(self._data, self._bodies), self.source)
         self._keep = keep
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
         """Held by whoever changes what is kept."""
+        self._quiet: threading.Condition | None = None
+        """Made by whoever waits until no commit is under way; hundreds of peers live in one process."""
         self._pending = 0
         """Commits that are under way."""
         self._lock_fd = -1
+        self._scrub: Scrub | None = None
         self.damaged: tuple[str, ...] = ()
         """What could not be read at the start, or whose body is gone; it stays where it is."""
 
@@ -115,13 +122,20 @@ class FolderDisk:
 
         Of bodies that have not come whole nothing stays: nobody would go on with them.
         """
-        with self._changed:
+        with self._lock:
+            self._end_scrub()
             self._bodies.forsake()
             lock_fd, self._lock_fd = self._lock_fd, -1
-            self._changed.wait_for(lambda: not self._pending, PATIENCE_S)
+            self._wait(PATIENCE_S)
             if lock_fd >= 0:
                 self._home.close()
                 os.close(lock_fd)
+
+    def _wait(self, timeout_s: float | None) -> None:
+        """Until no commit is under way; others may change what is kept meanwhile."""
+        if self._pending:
+            self._quiet = self._quiet or threading.Condition(self._lock)
+            self._quiet.wait_for(lambda: not self._pending, timeout_s)
 
     def _check_open(self) -> None:
         if self._lock_fd < 0:
@@ -147,7 +161,7 @@ class FolderDisk:
 
     def entries(self, service: str) -> dict[str, Entry]:
         """What is durable for a service."""
-        with self._changed:
+        with self._lock:
             rows = [decode(data, (owner, key)) for owner, key, data in self._home.rows() if owner == service]
             return {row[0][1]: row[1] for row in rows if row is not None and row[0] in self._ledger.kept}
 
@@ -162,7 +176,7 @@ class FolderDisk:
         outcomes: list[LocalError | None] = [None] * len(batches)
         staged: dict[int, Staged] = {}
         used = [ref for _, batch in batches for ref in {_body_of(step) for step in batch} if ref is not None]
-        with self._changed:
+        with self._lock:
             for number, (service, batch) in enumerate(batches):
                 try:
                     self._check_open()
@@ -170,7 +184,7 @@ class FolderDisk:
                         if exports:
                             # What comes before a file that people see is durable before it.
                             self._begin(staged, outcomes, _nothing)()
-                            self._changed.wait_for(lambda: not self._pending)
+                            self._wait(None)
                             if outcomes[number] is None:
                                 self._export([step for step in steps if isinstance(step, Export)])
                         else:
@@ -189,19 +203,20 @@ class FolderDisk:
         staged.clear()
 
         def committed(errors: Sequence[LocalError | None]) -> None:
-            with self._changed:
+            with self._lock:
                 for number, part, error in zip(numbers, parts, errors, strict=True):
                     if error is not None:
                         outcomes[number] = error
                         self._ledger.undo(part)
                 self._ledger.settle(part for part, error in zip(parts, errors, strict=True) if error is None)
                 self._pending -= 1
-                self._changed.notify_all()
+                if self._quiet is not None:
+                    self._quiet.notify_all()
             then()
 
         if not parts:
             return then
-        with self._changed:
+        with self._lock:
             self._pending += 1
             failure: LocalError | None = None
             try:
@@ -240,8 +255,16 @@ class FolderDisk:
         return self._originals.find(name)
 
     def scrub(self, bytes_per_s: float = math.inf) -> Scrub:
-        """A look at whether everything is still what was written, to be run on a thread of its own."""
-        return Scrub(self._ledger, self._bodies, self._home, self._changed, lambda: not self._pending, bytes_per_s)
+        """A look at whether everything is still what was written, to be run on a thread of its own; the last one ends."""
+        self._check_open()
+        self._end_scrub()
+        scrub = Scrub(self._ledger, self._bodies, self._home, self._lock, self._wait, bytes_per_s)
+        self._scrub = scrub
+        return scrub
+
+    def _end_scrub(self) -> None:
+        if self._scrub is not None:
+            self._scrub.cancel()
 
     def partial(self, ref: BlobRef) -> DiskPartial | HeldPartial:
         """Begin a body, or go on with one that was cut."""

@@ -23,6 +23,7 @@ MAX_NAME_BYTES = 200
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says when there is no room."""
 
+_numbers = itertools.count()
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -76,20 +77,19 @@ def digest(fd: int, each: Callable[[bytes, int], None] | None = None) -> bytes:
 class Folder:
     """A folder and what is done to the files in it. `tag` tells its owner's temporary files from anybody else's."""
 
-    __slots__ = ("_numbers", "_system", "_temporary", "path")
+    __slots__ = ("_system", "_tag", "path")
 
     def __init__(self, path: Path, tag: str, system: System = SYSTEM):
         self.path = path
         self._system = system
-        self._temporary = f".overlay-{tag}-"
-        self._numbers = itertools.count()
+        self._tag = tag
 
     def open(self) -> None:
         """Make the folder, and sweep up what a crash of its owner left half written."""
         with as_local_error(self.path):
             self._system.make_folder(self.path)
             for name in self.names():
-                if name.startswith(self._temporary):
+                if name.startswith(f".overlay-{self._tag}-"):
                     self.remove(name)
 
     def names(self) -> list[str]:
@@ -151,7 +151,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
-        temporary = self.path / f"{self._temporary}{next(self._numbers)}"
+        temporary = self.path / f".overlay-{self._tag}-{next(_numbers)}"
         try:
             yield temporary
             self._system.replace(temporary, self.path / name)

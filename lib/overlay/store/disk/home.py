@@ -24,13 +24,14 @@ log = logging.getLogger(__name__)
 class Home:
     """The rows of one owner, and nobody else's."""
 
+    __slots__ = ("_hidden", "_index", "_is_marked", "_is_open", "_owner", "_shared", "_system", "_tag", "damaged")
+
     def __init__(self, hidden: Folder, tag: str, shared: Index | None, system: System):
         self._hidden = hidden
+        self._tag = tag
         self._shared = shared
         self._system = system
-        self._own_path = hidden.path / "index.db"
-        self._files = Folder(hidden.path / "entries", tag, system)
-        self._index = shared or Index(self._own_path, system)
+        self._index = shared or Index(hidden.path / "index.db", system)
         self._owner = ""
         self._is_marked = self._is_open = False
         self.damaged: list[str] = []
@@ -47,13 +48,14 @@ class Home:
                 self._owner, self._is_marked = where[0], True
             elif where is not None:
                 self._move(Index(where[1], self._system), where[0])
-            if self._own_path.exists():
-                self._move(Index(self._own_path, self._system), "")
+            own = Index(self._hidden.path / "index.db", self._system)
+            if own.is_there:
+                self._move(own, "")
         elif where is not None:
             self._move(Index(where[1], self._system), where[0])
             self._hidden.remove(MARK)
-        if self._files.path.is_dir():
-            self._move_files()
+        if (files := self._files()) is not None:
+            self._move_files(files)
 
     def close(self) -> None:
         """Nothing more is read or written."""
@@ -84,6 +86,12 @@ class Home:
             self._hidden.write(MARK, f"{self._owner}\n{self._shared.path.absolute()}".encode())
             self._is_marked = True
 
+    def root(self) -> None:
+        """Make durable that there are our folders, and where the entries lie."""
+        self.mark()
+        for path in (self._hidden.path, self._hidden.path.parent, self._hidden.path.parent.parent):
+            self._system.sync_folder(path)
+
     def empty(self) -> None:
         """Keep nothing."""
         if self._shared is not None:
@@ -91,9 +99,13 @@ class Home:
                 self._shared.forget(self._owner)
         else:
             self._index.remove()
-        if self._files.path.is_dir():
-            for name in self._files.names():
-                self._files.remove(name)
+        if (files := self._files()) is not None:
+            for name in files.names():
+                files.remove(name)
+
+    def _files(self) -> Folder | None:
+        path = self._hidden.path / "entries"
+        return Folder(path, self._tag, self._system) if path.is_dir() else None
 
     def _mark(self) -> tuple[str, Path] | None:
         try:
@@ -117,10 +129,10 @@ class Home:
         if not owner:
             source.remove()
 
-    def _move_files(self) -> None:
+    def _move_files(self, files: Folder) -> None:
         found, moved = [], []
-        for name in self._files.names():
-            row = decode(data := self._files.read(name, MAX_ENTRY_BYTES))
+        for name in files.names():
+            row = decode(data := files.read(name, MAX_ENTRY_BYTES))
             if row is None or file_name(row[0]) != name:
                 self.damaged.append(name)
             else:
@@ -128,9 +140,9 @@ class Home:
                 moved.append(name)
         self._take(found)
         for name in moved:
-            self._files.remove(name)
-        if not self._files.names():
-            self._files.path.rmdir()
+            files.remove(name)
+        if not files.names():
+            files.path.rmdir()
 
     def _take(self, rows: list[tuple[str, str, bytes]]) -> None:
         if rows:

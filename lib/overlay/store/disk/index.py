@@ -62,6 +62,8 @@ class _Job:
 class Index:
     """Made anew or opened with the first row that is read or written; from any thread."""
 
+    __slots__ = ("_committing", "_connection", "_holders", "_lock", "_queue", "_system", "_waiting", "path")
+
     def __init__(self, path: Path, system: System = SYSTEM):
         self.path = path
         self._system = system

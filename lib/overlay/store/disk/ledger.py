@@ -13,7 +13,7 @@ from pathlib import Path
 from overlay.core.storage import BlobRef, Write
 from overlay.errors import LocalError
 from overlay.store.disk.bodies import Bodies
-from overlay.store.disk.folder import Folder, as_local_error
+from overlay.store.disk.folder import as_local_error
 from overlay.store.disk.home import Home
 from overlay.store.disk.index import Row
 from overlay.store.disk.rows import Place, decode, encode
@@ -38,16 +38,15 @@ class Staged:
 class Ledger:
     """One thread at a time uses it."""
 
-    def __init__(
-        self, home: Home, bodies: Bodies, shown: Shown, root: Sequence[Folder], source: Callable[[BlobRef], Path | None]
-    ):
+    __slots__ = ("_bodies", "_home", "_is_rooted", "_shown", "_source", "kept")
+
+    def __init__(self, home: Home, bodies: Bodies, shown: Shown, source: Callable[[BlobRef], Path | None]):
         self._home = home
         self._bodies = bodies
         self._shown = shown
-        self._root = root
-        """Folders whose names are to be durable before the first entry is."""
         self._source = source
         self._is_rooted = False
+        """Whether our folders themselves are durable."""
         bodies.on_return = self.show
         self.kept: dict[Place, tuple[BlobRef | None, int]] = {}
         """The body of every entry, and its bytes without that."""
@@ -133,9 +132,7 @@ class Ledger:
         """Make durable what has to be before the entries are."""
         with as_local_error(self._shown.folder.path):
             if not self._is_rooted:
-                self._home.mark()
-                for folder in self._root:
-                    folder.sync()
+                self._home.root()
                 self._is_rooted = True
             self._bodies.sync()
             if any(part.hidden for part in staged):

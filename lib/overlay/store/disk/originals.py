@@ -40,6 +40,8 @@ class _Found:
 class Originals:
     """Safe from any thread. A file is hashed once and not again before it changes."""
 
+    __slots__ = ("_found", "_lock", "folder")
+
     def __init__(self, folder: Folder):
         self.folder = folder
         self._lock = threading.Lock()

@@ -33,15 +33,15 @@ class Scrub:
         ledger: Ledger,
         bodies: Bodies,
         home: Home,
-        changed: threading.Condition,
-        is_quiet: Callable[[], bool],
+        lock: threading.RLock,
+        wait: Callable[[float], None],
         bytes_per_s: float,
     ):
         self._ledger = ledger
         self._bodies = bodies
         self._home = home
-        self._changed = changed
-        self._is_quiet = is_quiet
+        self._lock = lock
+        self._wait = wait
         self._bytes_per_s = bytes_per_s
         self._stop = threading.Event()
 
@@ -84,7 +84,7 @@ class Scrub:
             os.close(fd)
 
     def _forget(self, ref: BlobRef) -> list[Place]:
-        with self._changed:
+        with self._lock:
             size, inode, changed_at = self._bodies.seen(ref)
             try:
                 status = self._bodies.path(ref).lstat()
@@ -98,16 +98,17 @@ class Scrub:
             return self._ledger.lose(ref, hide=rotten)
 
     def _look_at_rows(self, on_rotten: OnRotten) -> None:
-        with self._changed:
+        with self._lock:
+            self._pause(0)
             rows, kept = self._home.rows(), set(self._ledger.kept)
         for service, key, data in rows:
             self._pause(len(data))
             kept.discard((service, key))
             if decode(data, (service, key)) is None and (service, key) in self._ledger.kept:
                 on_rotten((service, key), None)
-        with self._changed:
+        with self._lock:
             # A row that was just being deleted is not missed.
-            self._changed.wait_for(self._is_quiet, QUIET_S)
+            self._wait(QUIET_S)
             gone = sorted(kept & self._ledger.kept.keys())
         for place in gone:
             on_rotten(place, None)

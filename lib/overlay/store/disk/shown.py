@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 class Shown:
     """The peer's own folder. A view of the entries and nothing that they rely on: a start makes it right again."""
 
+    __slots__ = ("_bodies", "folder")
+
     def __init__(self, folder: Folder, bodies: Bodies):
         self.folder = folder
         self._bodies = bodies
