@@ -102,7 +102,7 @@ class LastingProgram(PeerProgram):
                 self.output.say(f"{silence}; looking for the others of the ring")
             coming = self.peer.come_back()
             self.loop.settled(coming, self._came_back)
-            self.loop.patience(coming, "any peer that is remembered", self.output.say)
+            self.loop.patience(coming, "any peer that is remembered (create begins the ring anew)", self.output.say)
 
     def _came_back(self, pending: Pending[bool]) -> None:
         if pending.error is None and not pending.result():

@@ -8,6 +8,7 @@ from overlay.core.codec import Codec, DecodeError
 from overlay.core.message import CALL, REPLY, WIRE_VERSION, Command, Contact, Datagram, Envelope, Hello, Message
 from overlay.core.node import Node
 from overlay.core.storage import BlobRef
+from overlay.ids import label
 from overlay.live.addresses import family_of
 from overlay.live.replay import ReplayGuard
 
@@ -91,12 +92,12 @@ class Gate:
         except Unwelcome as stranger:
             return stranger
         call = head if head.kind == CALL else None
-        return Unwelcome("an unknown message", call, f"Peer {self._node.me.id} does not understand this message")
+        return Unwelcome("an unknown message", call, f"Peer {label(self._node.me.id)} does not understand this message")
 
     def _check_address(self, envelope: Envelope[Message] | Envelope[None]) -> None:
         me = self._node.me
         call: Envelope[None] | None = envelope if envelope.kind == CALL else None  # type: ignore[assignment]
         if envelope.to != me.id:
-            raise Unwelcome("for another peer", call, f"Peer {me.id} lives here, not Peer {envelope.to}")
+            raise Unwelcome("for another peer", call, f"Peer {label(me.id)} lives here, not Peer {label(envelope.to)}")
         if envelope.boot and envelope.boot != me.boot:
-            raise Unwelcome("for another incarnation", call, f"Peer {me.id} was started again since")
+            raise Unwelcome("for another incarnation", call, f"Peer {label(me.id)} was started again since")

@@ -8,7 +8,6 @@ Who has the secret is the peer: a copy of the folder is the same peer, and a rin
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -68,11 +67,16 @@ class Home:
                 file.write(secrets.token_hex(SECRET_BYTES).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(temporary, path)
+            except FileExistsError:
+                pass
+            except OSError:
+                # A file system without second names.
+                temporary.rename(path)
             self._folder.sync()
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
 
     def last(self) -> Lasting | None:
         """What was remembered; None in a new folder."""

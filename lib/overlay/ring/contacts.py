@@ -23,6 +23,8 @@ from overlay.ring.messages import Describe, Description
 MAX_REMEMBERED = 32
 SAVE_S = 1.0
 """From a change of neighbors to its being remembered; what changes meanwhile is one write. The first ones are not put off."""
+LOOK_S = 5.0
+"""After something was written, until there is nothing new."""
 ASK_S = 2.0
 """For the answer of somebody who is remembered."""
 AGAIN_S = 1.0
@@ -84,6 +86,8 @@ class Contacts(Protocol):
         if latest != self.remembered:
             value = pack(Remembered(latest, self.admission.network))
             self.ctx.persist((Write(KEY, Entry(value)),), kept, _nothing)
+            # The far end of a list and the fingers come a little after the neighbors.
+            self.ctx.after(LOOK_S, self._look)
 
     def _latest(self) -> tuple[Contact, ...]:
         chord = self.chord
