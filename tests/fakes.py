@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -107,6 +108,12 @@ class FakeContext(Context):
             self.after(0, on_found, self.files[name])
         else:
             self.after(0, on_failed, Failure(Reason.NOT_THERE, f"there is no file {name}"))
+
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        self.after(0, on_made, BlobRef(hashlib.sha256(data).digest(), len(data)))
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        self.after(0, on_failed, Failure(Reason.NOT_THERE))
 
     def fetch_blob(
         self,

@@ -59,7 +59,8 @@ def test_what_was_put_is_read_everywhere_whoever_dies_or_leaves(world: World) ->
         world.do(keeper.peer, keeper.parts.setup, [ring[(at + step) % len(ring)].place for step in (1, 2)])
     until_complete(ring)
 
-    values = {f"name {number}": b"value %d" % number * 100 for number in range(12)}
+    values = {f"name {number}": b"value %d" % number * 100 for number in range(11)}
+    values["long"] = bytes(range(256)) * 3000
     for at, (name, value) in enumerate(values.items()):
         acked = ring[at % 5].do(ring[at % 5].store.put, name, value)
         assert isinstance(acked, Acked)

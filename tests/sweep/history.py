@@ -1,8 +1,8 @@
 """What clients of a replicated store were told, and whether what they read in the end is right.
 
 The promise that is tested (docs/store.md): the final value of a name is that of a write which was acknowledged, or of which
-nobody knows; and it is not causally older than an acknowledged one. Causality is the order of a session's answered
-operations and what they read, transitively, over all names.
+nobody knows; it is not causally older than an acknowledged one; and of those that are concurrent it is the one with the
+greatest version. Causality is the order of a session's answered operations and what they read, transitively, over all names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Written:
         return self.before | 1 << self.number
 
     def __repr__(self) -> str:
-        return f"<{self.number} {self.name!r} {self.value!r} {self.outcome} {self.version}>"
+        return f"<{self.number} {self.name!r} {self.value and self.value[:9]!r} {self.outcome} {self.version}>"
 
 
 class History:
@@ -61,21 +61,24 @@ class History:
             return told[0].known if told else 0
         written = self._by_value.get(value)
         if written is None or written.name != name or written.outcome == FAILED:
-            self.complaints.append(f"{name!r} was read as {value!r}, which nobody wrote")
+            self.complaints.append(f"{name!r} was read as {value[:9]!r}, which nobody wrote")
             return 0
         return written.known
 
-    def judge(self, name: bytes, value: bytes | None, now: float) -> str:
+    def judge(self, name: bytes, value: bytes | None, version: Version, now: float) -> str:
         """What is wrong with this final value of a name; nothing if it is right."""
         writes = self.of(name)
         acknowledged = [w for w in writes if w.outcome == OK]
+        newer = [w for w in acknowledged if w.version > version]
+        if newer:
+            return f"{name!r} is {value and value[:9]!r} of {version}, and lost are {newer}"
         if value is None:
             ends = [w for w in writes if w.outcome != FAILED and (w.value is None or 0 < w.expires <= now)]
             good = not acknowledged or any(not _is_older(end, acknowledged) for end in ends)
             return "" if good else f"{name!r} is lost; acknowledged were {acknowledged}"
         final = self._by_value.get(value)
         if final is None or final.name != name or final.outcome == FAILED:
-            return f"{name!r} is {value!r}, which nobody wrote"
+            return f"{name!r} is {value[:9]!r}, which nobody wrote"
         if _is_older(final, acknowledged):
             return f"{name!r} is {final}, which is older than one of {acknowledged}"
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from functools import partial
 from typing import Any
@@ -20,8 +21,11 @@ TROUBLE_S = 60.0
 HEAL_S = 240.0
 """Within which all must be right again."""
 JOIN_AGAIN_S = 2.0
-SMALL: dict[str, Any] = {"peers": 8, "trouble_s": 20.0}
+SMALL: dict[str, Any] = {"peers": 12, "trouble_s": 20.0}
 """The same actions, closer together."""
+NOTICE_S = 6.0
+"""Besides an interval of pings: until a death is noticed."""
+LAST_S = 2.0
 TTLS = (5.0, 30.0)
 CLOCKS_S = 12.0
 """The wall clocks of two peers are at most so far apart, and so are their ideas of what has expired."""
@@ -53,6 +57,8 @@ class Session:
         kind = rng.random()
         if kind < 0.45:
             value = b"%d" % len(run.history.writes)
+            if rng.random() < 0.15:
+                value += b" and more" * 2000
             ttl_s = rng.choice(TTLS) if rng.random() < 0.1 else None
             expires = 0.0 if ttl_s is None else run.ring.sim.now + ttl_s
             written = run.history.write(name, value, self.known, expires)
@@ -119,6 +125,8 @@ class StoreRun:
         self.rng = rng = random.Random(f"store/{seed}")
         self.faults = Faults(loss=rng.choice((0.0, 0.0, 0.1, 0.2)), duplicate=rng.choice((0.0, 0.1)))
         self.count = peers
+        self.least = peers * 2 // 3
+        """So many members there must be, for one of them to leave or die; else a few would not come together any more."""
         self.config = ReplicasConfig(
             durable=rng.choice((3, 3, 3, 2)), sync_s=rng.choice((2.0, 4.0, 8.0)), tombstone_s=100_000.0
         )
@@ -134,9 +142,11 @@ class StoreRun:
         self.sessions = [Session(self, number) for number in range(6)]
         self.losses = 0
         """Peers that were lost for good since repair last reported k copies of everything."""
+        self.lost_at = 0.0
         self.paused: dict[int, float] = {}
         self.calm_at = 0.0
         self.left_behind = 0
+        self.end = 0.0
         self._look_at = 0.0
         self._is_calm = False
 
@@ -145,8 +155,8 @@ class StoreRun:
         sim = self.ring.sim
         self.ring.form(self.rng.sample(range(1 << BITS), self.count))
         sim.run_for(3.0)
-        end = sim.now + self.trouble_s
-        while sim.now < end:
+        self.end = sim.now + self.trouble_s
+        while sim.now < self.end:
             sim.run_for(self.rng.choice((0.01, 0.1, 0.5, 2.0)) * self.rng.random())
             self._look()
             self._act()
@@ -166,7 +176,8 @@ class StoreRun:
     def _look(self) -> None:
         for session in self.sessions:
             session.look()
-        if self.losses and self.is_repaired():
+        # What a peer says before it can have noticed a loss is not about it.
+        if self.losses and self.ring.sim.now > self.lost_at + self.ring.interval_s + NOTICE_S and self.is_repaired():
             self.losses = 0
 
     def is_repaired(self) -> bool:
@@ -222,7 +233,7 @@ class StoreRun:
 
     def _quit(self) -> None:
         members = self.free()
-        if len(members) > max(2, self.count - 6):
+        if len(members) > self.least:
             peer = self.rng.choice(members)
             self.ring.quit(peer).when_done(partial(self._left, peer))
 
@@ -236,38 +247,37 @@ class StoreRun:
     def _kill(self) -> None:
         members = self.free()
         most = min(self.config.durable, self.count) - 1
-        if self.losses < most and len(members) > max(2, self.count - 6):
+        if self.losses < most and len(members) > self.least:
             at = self.rng.randrange(len(members))
             for step in range(self.rng.randint(1, most - self.losses)):
                 self.losses += 1
+                self.lost_at = self.ring.sim.now
                 self.ring.crash(members[(at + step) % len(members)])
 
     def _crash(self) -> None:
-        if self.free():
+        if len(self.free()) > self.least:
             self.crash_and_return(self.rng.choice(self.free()))
 
     def _crash_keepers(self) -> None:
-        for peer in self.ring.keepers(self.rng.choice(self.names)):
-            if peer.id not in self.paused:
-                self.crash_and_return(peer)
+        self._cut_power(self.rng.choice(self.names))
 
     def acknowledged(self, written: Written) -> None:
-        """Now and then, the power fails at that moment."""
-        if self.rng.random() < 0.06:
-            self.ring.sim.call_soon(self._crash_holders, written)
+        """Now and then the power fails at that moment; most often in the end, when nobody writes over what is lost."""
+        if self.rng.random() < (0.5 if self.ring.sim.now > self.end - LAST_S else 0.06):
+            self.ring.sim.call_soon(self._cut_power, written.name)
 
-    def _crash_holders(self, written: Written) -> None:
-        for peer in self.ring.keepers(written.name):
-            if peer.id not in self.paused and not peer.gone:
+    def _cut_power(self, name: bytes) -> None:
+        """All who keep a record crash at once, if enough others are there."""
+        keepers = [peer for peer in self.ring.keepers(name) if peer.id not in self.paused]
+        if len(self.ring.members()) > self.least:
+            for peer in keepers:
                 self.crash_and_return(peer)
 
     def crash_and_return(self, peer: StorePeer) -> None:
         """It loses what was not on disk, and comes back with what was."""
-        if len(self.ring.members()) < 3:
-            return
         peer.away = True
         self.ring.crash(peer)
-        self.ring.sim.at(self.ring.sim.now + self.rng.choice((0.2, 3.0, 20.0)), self._return, peer.id)
+        self.ring.sim.at(self.ring.sim.now + self.rng.choice((0.2, 1.0, 3.0, 15.0)), self._return, peer.id)
 
     def _return(self, number: int) -> None:
         if self.ring.peers[number].away:
@@ -337,7 +347,7 @@ class StoreRun:
             values = {self._final(name, self.rng.choice(self.ring.members())) for _ in range(2)}
             if len(values) > 1:
                 complaints.append(f"{name!r} is read as {values}")
-            complaints += [self.history.judge(name, value, self.ring.sim.now) for value, _ in values]
+            complaints += [self.history.judge(name, value, version, self.ring.sim.now) for value, version in values]
         complaints = [complaint for complaint in complaints if complaint]
         if complaints:
             raise Wrong("; ".join(complaints[:5]))
@@ -354,6 +364,8 @@ class StoreRun:
 
 def one_store(seed: int) -> tuple[int, str]:
     """Run a seed: what was wrong, or nothing."""
+    # A run is one large circle, and the simulation lets the collector rest.
+    gc.collect()
     try:
         StoreRun(seed).run()
     except Exception as error:

@@ -188,6 +188,17 @@ class Context:
         NOT_THERE where there is no such file, LOCAL where there is something that cannot be read."""
         raise NotImplementedError
 
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        """Have these bytes as a body, which from then on can be fetched from here.
+
+        As one that was fetched it stays until an entry that was made of it is gone, or until the end.
+        """
+        raise NotImplementedError
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        """The bytes of a body that is here. They come as a whole: not for large ones."""
+        raise NotImplementedError
+
     def fetch_blob(
         self,
         peer: Contact,

@@ -69,6 +69,12 @@ class LiveContext(Context):
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         self._driver.find_blob(name, on_found, on_failed)
 
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        self._driver.make_blob(data, on_made, on_failed)
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        self._driver.read_blob(ref, on_read, on_failed)
+
     def fetch_blob(
         self,
         peer: Contact,

@@ -35,6 +35,7 @@ from overlay.live.serving import Bodies
 from overlay.live.traffic import Traffic
 from overlay.live.waker import Latch
 from overlay.live.watching import Hellos, Watches
+from overlay.live.small import made, read
 from overlay.live.workers import DISK, SCRUBS, Lane
 
 T = TypeVar("T")
@@ -365,6 +366,14 @@ class Driver:
 
         SCRUBS.submit(self._job(lambda: scrub.run(rotten), ended, failed))
         return scrub.cancel
+
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        """See `Context`."""
+        DISK.submit(self._job(lambda: made(self.blobs, data), on_made, on_failed))
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        """See `Context`."""
+        DISK.submit(self._job(lambda: read(self.blobs, ref), on_read, on_failed))
 
     def _job(self, work: Callable[[], T], on_done: Callable[[T], None], on_failed: OnFailed) -> Callable[[], None]:
         def job() -> None:

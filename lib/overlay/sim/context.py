@@ -118,6 +118,20 @@ class SimContext(Context):
             disk.offered[body.ref.sha256] = body
             self.after(body.ref.size / disk.hash_rate, on_found, body.ref)
 
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        disk = self.machine.disk
+        if disk.full:
+            self.after(0, on_failed, Failure(Reason.LOCAL, "no space left on the disk"))
+        else:
+            self.after(self.machine.rng.uniform(*disk.write_s), on_made, disk.make(data))
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        body = self.machine.disk.body(ref.sha256)
+        if body is None or not isinstance(body.content, bytes):
+            self.after(0, on_failed, Failure(Reason.NOT_THERE, "the body is not here"))
+        else:
+            self.after(0, on_read, body.content)
+
     def fetch_blob(
         self, peer: Contact, ref: BlobRef, start: int, end: int, on_done: Callable[[], None], on_failed: OnFailed
     ) -> Transfer:

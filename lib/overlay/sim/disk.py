@@ -128,6 +128,13 @@ class Disk:
         self._fresh[source.ref.sha256] += 1
         return True
 
+    def make(self, data: bytes) -> BlobRef:
+        """Keep these bytes as a body, as if they had been fetched."""
+        body = Body(data)
+        self.bodies[body.ref.sha256] = body
+        self._fresh[body.ref.sha256] += 1
+        return body.ref
+
     def stored(self, service: str) -> dict[str, Entry]:
         """A copy of what a service has made durable."""
         return dict(self.entries.get(service, {}))

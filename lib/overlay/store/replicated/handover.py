@@ -21,12 +21,13 @@ from overlay.store.replicated.transfer import Giving, Taking
 
 BATCH = 64
 """Rows in one offer."""
+BATCH_BYTES = 1 << 20
 OFFERS = 4
 """Offers on their way at a time."""
 LOOK_S = 1.0
 """Between two looks for surplus."""
 SOON_S = 0.3
-TAKE_S = 8.0
+TAKE_S = 20.0
 """For a root to see to an offer; then it is offered again."""
 
 
@@ -71,9 +72,20 @@ class Giver:
         shelf = self._site.shelf
         waiting = [tag for tag in self.surplus() if tag not in self._offered and not shelf.is_writing(tag)]
         while waiting and self._offers < OFFERS:
-            self._offer(waiting[:BATCH])
-            waiting = waiting[BATCH:]
+            count = self._fits(waiting)
+            self._offer(waiting[:count])
+            waiting = waiting[count:]
         self.on_look()
+
+    def _fits(self, tags: list[bytes]) -> int:
+        """How many of these a root can see to in good time."""
+        room = BATCH_BYTES
+        for count, tag in enumerate(tags[:BATCH]):
+            item = self._site.shelf.get(tag)
+            room -= item.size if item is not None else 0
+            if room < 0:
+                return max(1, count)
+        return BATCH
 
     def _offer(self, tags: list[bytes]) -> None:
         site, shelf = self._site, self._site.shelf

@@ -10,14 +10,16 @@ from typing import Annotated
 
 import msgspec
 
-from overlay.core.message import Command, Message
+from overlay.core.message import Command, Contact, Message
 from overlay.core.storage import BlobRef
 from overlay.ids import Key
 
 MAX_NAME = 1024
 INLINE_BYTES = 16 * 1024
-"""The longest value that lies in its item; a longer one lies in blocks beside it."""
-MAX_BLOCKS = 1024
+"""The longest value that lies in its item, and so in memory; a longer one is a body on disk."""
+VALUE_BYTES = 1 << 20
+"""The longest value of a record. A longer one is several records (CFS: a file is its blocks)."""
+HOLDERS = 8
 MAX_COUNTER = 1 << 62
 TAG_BYTES = 20
 TAG_BITS = 8 * TAG_BYTES
@@ -66,8 +68,8 @@ class Item(Message, frozen=True):
     name: Name
     version: Version
     value: Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)] = b""
-    blocks: Annotated[tuple[BlobRef, ...], msgspec.Meta(max_length=MAX_BLOCKS)] = ()
-    """The value's blocks in order, where it is too long to lie here."""
+    body: BlobRef | None = None
+    """The value where it is too long to lie here."""
     gone: bool = False
     made: float = 0.0
     """Seconds since 1970, by the writer's clock: for forgetting what nobody needs any more, never for order."""
@@ -77,7 +79,7 @@ class Item(Message, frozen=True):
     @property
     def size(self) -> int:
         """Bytes of the value."""
-        return sum(block.size for block in self.blocks) if self.blocks else len(self.value)
+        return len(self.value) if self.body is None else self.body.size
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,6 +89,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: Version
 
 
+Holders = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=HOLDERS)]
+"""From whom the body of an item can be fetched."""
 Rows = Annotated[tuple[Row, ...], msgspec.Meta(max_length=ROWS)]
 
 
@@ -113,12 +117,14 @@ class Seen(Command, frozen=True):
 
     version: Version
     item: Item | None = None
+    holders: Holders = ()
 
 
 class Write(Command, frozen=True):
     """From the origin to the root: see to it that w peers have this durable. Idempotent, for the version is given."""
 
     item: Item
+    holders: Holders
 
 
 class Written(Command, frozen=True):
@@ -152,6 +158,7 @@ class Copy(Command, frozen=True):
     """Keep this. Answered by Done once it, or a newer version, is durable."""
 
     item: Item
+    holders: Holders
 
 
 class Hold(Command, frozen=True):

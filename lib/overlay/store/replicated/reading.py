@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from overlay.core.message import Message
+from overlay.core.context import Failure
+from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
+from overlay.core.storage import BlobRef
 from overlay.errors import Indefinite
 from overlay.kbr import Answered
 from overlay.store.replicated.config import Got, NotFound
-from overlay.store.replicated.messages import NEVER, Item, Look, Seen, tag_of
+from overlay.store.replicated.messages import HOLDERS, NEVER, Item, Look, Seen, tag_of
 from overlay.store.replicated.site import Site
 
 AGAIN_S = 0.5
@@ -18,7 +20,14 @@ def seen_here(site: Site, look: Look) -> Seen:
     item = site.shelf.get(look.tag)
     if item is None:
         return Seen(NEVER)
-    return Seen(item.version, item if look.whole else None)
+    if not look.whole:
+        return Seen(item.version)
+    return Seen(item.version, item, () if item.body is None else holders(site))
+
+
+def holders(site: Site) -> tuple[Contact, ...]:
+    """Who has the bodies of our range; ourselves at least."""
+    return tuple(dict.fromkeys((site.ctx.me, *site.replicas())))[:HOLDERS]
 
 
 def look_everywhere(site: Site, look: Look) -> Pending[Message]:
@@ -63,7 +72,7 @@ class Reading:
         self._tag = tag_of(name)
         self._until = site.ctx.now + site.config.deadline_s
         self._why = "no root answered"
-        self.outcome: Pending[Item] = Pending()
+        self.outcome: Pending[Got] = Pending()
         """Fails with NotFound where there is no value."""
 
     def begin(self) -> None:
@@ -91,10 +100,26 @@ class Reading:
         self._site.saw(answer.version)
         if answer.item is None or self._site.is_over(answer.item):
             self.outcome.fail(NotFound(self._name, answer.version))
+        elif answer.item.body is None:
+            self.outcome.resolve(got(answer.item, answer.item.value))
         else:
-            self.outcome.resolve(answer.item)
+            self._pull(answer.item, answer.item.body, answer.holders)
+
+    def _pull(self, item: Item, body: BlobRef, holders: tuple[Contact, ...]) -> None:
+        """The value comes from any of those that have it: not always from the first."""
+
+        def read(data: bytes) -> None:
+            self.outcome.resolve(got(item, data))
+
+        def failed(failure: Failure) -> None:
+            self._why = failure.detail or "no holder had the value"
+            self._site.ctx.after(AGAIN_S, self.begin)
+
+        line = list(holders)
+        self._site.ctx.rng.shuffle(line)
+        self._site.bodies.read(body, line, read, failed)
 
 
-def got(item: Item) -> Got:
+def got(item: Item, value: bytes) -> Got:
     """What the reader is told."""
-    return Got(item.name, item.version, item.value, item.expires)
+    return Got(item.name, item.version, value, item.expires)

@@ -8,11 +8,14 @@ What is promised, word by word, and why it holds, is in docs/store.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from overlay.core.context import Failure
 from overlay.core.message import Contact, Done, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol, on
+from overlay.core.storage import BlobRef
 from overlay.errors import LocalError
 from overlay.kbr import Pass, Route, Router
 from overlay.store.replicated.config import Acked, Got, Listed, ReplicasConfig, Status, StoreView
@@ -22,6 +25,7 @@ from overlay.store.replicated.messages import (
     BRING_BYTES,
     INLINE_BYTES,
     MAX_NAME,
+    VALUE_BYTES,
     Bring,
     Brought,
     Compare,
@@ -41,10 +45,12 @@ from overlay.store.replicated.messages import (
     Written,
     tag_of,
 )
-from overlay.store.replicated.reading import Reading, got, look_everywhere, seen_here
+from overlay.store.replicated.reading import Reading, look_everywhere, seen_here
 from overlay.store.replicated.site import Site
 from overlay.store.replicated.syncing import Syncer
 from overlay.store.replicated.writing import Spread, Writing
+
+T = TypeVar("T")
 
 ALONE_S = 15.0
 """A leaver whose last neighbor has just fallen silent looks so long for it, or for another."""
@@ -116,11 +122,21 @@ class Replicas(Protocol):
         seconds. Indefinite when it may or may not have been stored; LocalError for a name or a value that cannot be.
         """
         data = check_name(name)
-        if len(value) > INLINE_BYTES:
-            raise LocalError(f"a value of {len(value)} bytes: at most {INLINE_BYTES} fit")
+        if len(value) > VALUE_BYTES:
+            raise LocalError(f"a value of {len(value)} bytes: a record has at most {VALUE_BYTES}")
         wall = self.ctx.wall
         expires = 0.0 if ttl_s is None else wall + ttl_s
-        return self._write(data, lambda version: Item(data, version, value, made=wall, expires=expires), after)
+        if len(value) <= INLINE_BYTES:
+            return self._write(data, lambda version: Item(data, version, value, None, False, wall, expires), after)
+        outcome: Pending[Acked] = Pending()
+
+        def made(body: BlobRef) -> None:
+            written = self._write(data, lambda version: Item(data, version, b"", body, False, wall, expires), after)
+            written.when_done(lambda _: self._site.bodies.release(body))
+            written.when_done(lambda _: follow(written, outcome))
+
+        self._site.bodies.make(value, made, lambda failure: _fail(outcome, failure))
+        return outcome
 
     def delete(self, name: str | bytes, *, after: Version | None = None) -> Pending[Acked]:
         """Delete a record, whether there is one or not; resolved when that is durable at w distinct peers."""
@@ -131,19 +147,10 @@ class Replicas(Protocol):
     def get(self, name: str | bytes) -> Pending[Got]:
         """Read a record. NotFound where there is none, Indefinite where nobody answers in time."""
         reading = Reading(self._site, check_name(name))
-        outcome: Pending[Got] = Pending()
-
-        def read(pending: Pending[Item]) -> None:
-            timer.cancel()
-            if pending.error is not None:
-                outcome.fail(pending.error)
-            else:
-                outcome.resolve(got(pending.result()))
-
         timer = self.ctx.after(self.config.deadline_s, reading.expire)
-        reading.outcome.when_done(read)
+        reading.outcome.when_done(lambda _: timer.cancel())
         reading.begin()
-        return outcome
+        return reading.outcome
 
     def list(self) -> tuple[Listed, ...]:
         """The records of which this peer is the root. Those of all peers together are all there are."""
@@ -229,14 +236,14 @@ class Replicas(Protocol):
 
     @on(Write)
     def on_write(self, sender: Contact, write: Write) -> Message | Pending[Message]:
-        return self._keep(write.item)  # type: ignore[return-value]
+        return self._keep(write.item, write.holders)  # type: ignore[return-value]
 
-    def _keep(self, item: Item) -> Pending[Written]:
+    def _keep(self, item: Item, holders: Sequence[Contact]) -> Pending[Written]:
         """Bring an item to w durable copies; once at a time, however often it is asked for."""
         key = (tag_of(item.name), item.version)
         spread = self._spreads.get(key)
         if spread is None:
-            spread = self._spreads[key] = Spread(self._site, item)
+            spread = self._spreads[key] = Spread(self._site, item, holders)
             spread.outcome.when_done(lambda _: self._ended(key))
             spread.begin()
         answer: Pending[Written] = Pending()
@@ -270,7 +277,7 @@ class Replicas(Protocol):
                 self._grants.came_from(tag, sender)
             answer.resolve(Done())
 
-        site.shelf.put(copy.item, durable, lambda failure: _refuse(answer, failure.detail))
+        site.keep(copy.item, copy.holders, durable, lambda failure: _refuse(answer, failure.detail))
         return answer
 
     @on(Hold)
@@ -296,11 +303,23 @@ class Replicas(Protocol):
         for tag in bring.tags:
             item = self._site.shelf.get(tag)
             if item is not None:
-                room -= len(item.value) + len(item.name) + 40 * len(item.blocks) + ITEM_OVERHEAD
+                room -= len(item.value) + len(item.name) + ITEM_OVERHEAD
                 if room < 0 and items:
                     break
                 items.append(item)
         return Brought(tuple(items))
+
+
+def follow(first: Pending[T], second: Pending[T]) -> None:
+    """Come to the same end."""
+    if first.error is not None:
+        second.fail(first.error)
+    else:
+        second.resolve(first.result())
+
+
+def _fail(outcome: Pending[Acked], failure: Failure) -> None:
+    outcome.fail(failure.as_error())
 
 
 def _refuse(answer: Pending[Message], why: str) -> None:

@@ -107,6 +107,12 @@ class Shelf:
         held = self._held.get(tag)
         return NEVER if held is None else held.item.version
 
+    def is_wanted(self, item: Item) -> bool:
+        """Whether it is newer than what is here and what is coming."""
+        tag = tag_of(item.name)
+        coming = self._coming.get(tag)
+        return self.version(tag) < item.version and (coming is None or coming.item.version < item.version)
+
     def is_writing(self, tag: bytes) -> bool:
         """Whether something is about to become durable under a tag."""
         return tag in self._coming
@@ -167,7 +173,7 @@ class Shelf:
             self._persist(tag, item, lambda: self._written(tag, writing), lambda why: self._failed(tag, writing, why))
 
     def _persist(self, tag: bytes, item: Item, on_durable: Callable[[], None], on_failed: OnFailed) -> None:
-        self._ctx.persist((storage.Write(PREFIX + tag.hex(), Entry(pack(item))),), on_durable, on_failed)
+        self._ctx.persist((storage.Write(PREFIX + tag.hex(), Entry(pack(item), item.body)),), on_durable, on_failed)
 
     def _written(self, tag: bytes, writing: _Writing) -> None:
         held = self._held.get(tag)

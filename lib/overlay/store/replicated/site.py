@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from overlay.core.context import Context
+from overlay.core.context import Context, OnFailed
 from overlay.core.message import Contact
 from overlay.errors import LocalError
 from overlay.ids import owns
 from overlay.kbr import Router
+from overlay.store.replicated.bodies import Bodies, patience_s
 from overlay.store.replicated.config import ReplicasConfig
-from overlay.store.replicated.messages import MAX_COUNTER, Item, Version
+from overlay.store.replicated.messages import MAX_COUNTER, Item, Version, tag_of
 from overlay.store.replicated.shelf import Shelf
 
 
 class Site:
     """One peer's place among the others."""
 
-    __slots__ = ("clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf")
+    __slots__ = ("bodies", "clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf")
 
     def __init__(self, ctx: Context, router: Router, config: ReplicasConfig, bits: int):
         self.ctx = ctx
         self.router = router
         self.config = config
         self.shelf = Shelf(ctx, bits)
+        self.bodies = Bodies(ctx)
         self.clock = 0
         """The Lamport clock of those who write here."""
         self.leaving = False
@@ -54,6 +56,26 @@ class Site:
         """Whether the last trace of it may go: it was deleted, or past its time, long ago."""
         ended = item.made if item.gone else item.expires or math.inf
         return ended + self.config.tombstone_s <= self.ctx.wall
+
+    # Keeping -------------------------------------------------------------------------------------------------
+
+    def keep(self, item: Item, holders: Sequence[Contact], on_durable: Callable[[], None], on_failed: OnFailed) -> None:
+        """Put an item on the shelf, with its body from one of the holders."""
+        body = item.body
+        if body is None or self.shelf.version(tag_of(item.name)) >= item.version:
+            self.shelf.put(item, on_durable, on_failed)
+            return
+
+        def here() -> None:
+            if not self.shelf.is_wanted(item):
+                self.bodies.release(body)
+            self.shelf.put(item, on_durable, on_failed)
+
+        self.bodies.pull(body, holders, here, on_failed)
+
+    def patience_s(self, item: Item) -> float:
+        """For an answer about an item that is to be kept."""
+        return self.config.answer_s + (0.0 if item.body is None else patience_s(item.body.size))
 
     # Places --------------------------------------------------------------------------------------------------
 

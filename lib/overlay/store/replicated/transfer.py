@@ -68,7 +68,7 @@ class Taking:
         if self._site.is_forgotten(item):
             one_less()
         else:
-            self._site.shelf.put(item, stored, failed)
+            self._site.keep(item, (self._peer,), stored, failed)
 
 
 class Giving:
@@ -91,8 +91,9 @@ class Giving:
             item = self._site.shelf.get(self._left.popleft())
             if item is not None:
                 self._waiting += 1
-                patience = self._site.config.answer_s
-                self._site.ctx.call(self._peer, Copy(item), self._taken, self._refused, timeout_s=patience)
+                copy = Copy(item, () if item.body is None else (self._site.ctx.me,))
+                patience = self._site.patience_s(item)
+                self._site.ctx.call(self._peer, copy, self._taken, self._refused, timeout_s=patience)
         self._one_less()
 
     def _taken(self, _: object) -> None:

@@ -6,7 +6,7 @@ whichever root, is the same version of the same value, and whatever its writer h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from overlay.core.context import Failure
 from overlay.core.message import Contact
@@ -26,13 +26,14 @@ SPARE = 2
 class Spread:
     """One item at the root of its key, until w distinct peers have it. `outcome` is how many."""
 
-    __slots__ = ("_asked", "_copies", "_failed", "_item", "_site", "_tag", "_until", "outcome")
+    __slots__ = ("_asked", "_copies", "_failed", "_holders", "_item", "_site", "_tag", "_until", "outcome")
 
-    def __init__(self, site: Site, item: Item):
+    def __init__(self, site: Site, item: Item, holders: Sequence[Contact]):
         self._site = site
         self._item = item
+        self._holders = tuple(holders)
         self._tag = tag_of(item.name)
-        self._until = site.ctx.now + site.config.write_s
+        self._until = site.ctx.now + write_s(site, item)
         self._copies: dict[int, None] = {}
         self._asked: dict[int, None] = {}
         self._failed: dict[int, None] = {}
@@ -75,9 +76,15 @@ class Spread:
             self.begin()
 
         if contact.id == site.ctx.me.id:
-            site.shelf.put(self._item, durable, failed)
+            site.keep(self._item, self._holders, durable, failed)
         else:
-            site.ctx.call(contact, Copy(self._item), durable, failed, timeout_s=site.config.answer_s)
+            copy = Copy(self._item, self._holders)
+            site.ctx.call(contact, copy, durable, failed, timeout_s=site.patience_s(self._item))
+
+
+def write_s(site: Site, item: Item) -> float:
+    """How long a root may take."""
+    return max(site.config.write_s, 3 * site.patience_s(item))
 
 
 class Writing:
@@ -90,7 +97,7 @@ class Writing:
         site: Site,
         name: bytes,
         make: Callable[[Version], Item],
-        keep: Callable[[Item], Pending[Written]],
+        keep: Callable[[Item, Sequence[Contact]], Pending[Written]],
     ):
         self._site = site
         self._name = name
@@ -130,11 +137,12 @@ class Writing:
             assert isinstance(answered.answer, Seen)
             site.saw(answered.answer.version)
             self._item = self._make(site.next_version())
+        holders = () if self._item.body is None else (site.ctx.me,)
         if answered.root.id == site.ctx.me.id:
-            self._keep(self._item).when_done(self._kept_here)
+            self._keep(self._item, holders).when_done(self._kept_here)
         else:
-            patience = site.config.write_s + site.config.answer_s
-            site.ctx.call(answered.root, Write(self._item), self._kept, self._refused, timeout_s=patience)
+            patience = write_s(site, self._item) + site.config.answer_s
+            site.ctx.call(answered.root, Write(self._item, holders), self._kept, self._refused, timeout_s=patience)
 
     def _kept_here(self, pending: Pending[Written]) -> None:
         if pending.error is None:
