@@ -67,6 +67,21 @@ def test_a_peer_that_does_not_answer_stays_and_another_one_is_tried() -> None:
     assert len(ctx.calls) == 2 and set(node.neighbors()) == {A, B}
 
 
+@pytest.mark.parametrize("others", [4, 0])
+def test_where_nobody_is_pushed_out_the_dead_are_forgotten_unless_all_are_silent(others: int) -> None:
+    sim = Simulation(1)
+    nodes = [Newscast("n", NewscastConfig(forget=50)) for _ in range(2 + others)]
+    for number, node in enumerate(nodes):
+        sim.start(sim.add(contact(number), node))
+        node.join([contact(0).address] if number else [])
+    sim.run_for(5)
+    assert all(len(node.neighbors()) == 1 + others for node in nodes)
+    sim.crash(contact(1))
+    sim.run_for(60)
+    assert all((A in node.neighbors()) == (not others) for number, node in enumerate(nodes) if number != 1)
+    assert all(len(node.neighbors()) == (others or 1) for number, node in enumerate(nodes) if number != 1)
+
+
 def test_push_expects_no_answer_and_gives_none() -> None:
     node = PeerSampling("sampling/n", SamplingConfig(propagation="push", period_s=0))
     ctx = started(node)

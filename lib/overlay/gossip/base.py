@@ -201,7 +201,8 @@ class _Entry:
 
     def _missed(self, address: Address, failure: Failure) -> None:
         network = self._service.service.partition("/")[2]
-        why = f"is not in the network {network!r}" if failure.reason is Reason.REFUSED else failure.reason.value
+        unknown = f"is not in the network {network!r}, or in that of the other edition"
+        why = unknown if failure.reason is Reason.REFUSED else failure.reason.value
         if failure.reason is Reason.LOCAL:
             why = failure.detail
         self._failures.append((failure.reason, f"{address[0]}:{address[1]} {why}"))

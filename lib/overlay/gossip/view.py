@@ -55,6 +55,12 @@ class View:
         link = self._links.get(id)
         return link[1] if link is not None else None
 
+    def is_stale(self, id: Key, now: float, limit_s: float) -> bool:
+        """Whether nothing was heard of it for so long, while of another there is later news: else it may be we who are cut off."""
+        oldest = now - limit_s
+        link = self._links.get(id)
+        return link is not None and link[0] < oldest and any(born >= oldest for born, _ in self._links.values())
+
     def contacts(self) -> tuple[Contact, ...]:
         """Everybody, in no useful order."""
         return tuple(contact for _, contact in self._links.values())

@@ -6,11 +6,13 @@ node picks a peer, sends it part of its view and itself, freshly made, and merge
 Deviation: an answer is no longer than its question, in bytes, for a datagram's sender can be forged; a node with
 few contacts therefore pads what it asks with.
 Deviation: PS07 supposes that the peer picked is alive. Here one that does not answer stays in the view, to grow old
-there, and another one is tried in the same period.
+there, and another one is tried in the same period. Where there are fewer nodes than places nobody is pushed out; who
+has grown too old there and does not answer is dropped, and such news is not taken in again.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -84,6 +86,9 @@ class SamplingConfig(msgspec.Struct, frozen=True):
     """For an answer, until another peer is tried."""
     attempts: int = 3
     """Peers tried in one period, until one answers."""
+    forget: int = 100
+    """After so many periods without news of it, a contact that does not answer is dropped; 0: never. Unless they are all
+    silent: then it may be this node that is cut off."""
 
     def check(self) -> None:
         """LocalError for what cannot work."""
@@ -92,6 +97,7 @@ class SamplingConfig(msgspec.Struct, frozen=True):
         check(0 < self.timeout_s <= 60, f"a timeout of {self.timeout_s} s")
         check(self.healer >= 0 and self.swapper >= 0 and self.buffer >= 0, "healer, swapper and buffer count contacts")
         check(1 <= self.attempts <= 10, f"{self.attempts} attempts; 1 to 10 in a period")
+        check(0 <= self.forget <= 1_000_000, f"contacts forgotten after {self.forget} periods")
         for field in ("peer_selection", "view_selection"):
             check(getattr(self, field) in ("rand", "head", "tail"), f"{field} is rand, head or tail")
         check(self.propagation in ("push", "pull", "pushpull"), "propagation is push, pull or pushpull")
@@ -113,6 +119,10 @@ class PeerSampling(MembershipService):
         config.check()
         super().__init__(service)
         self.config = config
+
+    @property
+    def _forget_s(self) -> float:
+        return self.config.forget * self.config.period_s or math.inf
 
     def start(self) -> None:
         super().start()
@@ -156,6 +166,9 @@ class PeerSampling(MembershipService):
             return
 
         def failed(failure: Failure) -> None:
+            if self.links.is_stale(peer.id, self.ctx.now, self._forget_s):
+                self.links.drop(peer.id)
+                self._listeners.tell(peer, False)
             if attempts > 1 and self.running:
                 self._exchange(attempts - 1, (*tried, peer.id))
 
@@ -186,7 +199,8 @@ class PeerSampling(MembershipService):
     def _merge(self, received: tuple[Descriptor, ...], sent: tuple[Descriptor, ...]) -> None:
         config, links = self.config, self.links
         before = {contact.id: contact for contact in links.contacts()} if self._listeners else {}
-        links.merge(received, self.ctx.now)
+        oldest_s = self._forget_s
+        links.merge((news for news in received if not news.age_s > oldest_s), self.ctx.now)
         ids = [descriptor.contact.id for descriptor in sent] if config.swapper else ()
         links.trim(config.healer, config.swapper, ids, config.view_selection, self.ctx.rng)
         if self._listeners:
