@@ -166,7 +166,7 @@ def _cyclon(setting: Setting) -> Iterator[Report]:
         yield Progress(f"Cyclon, {percent} % crash", 0.7 + 0.3 * percent / 100)
         branch = crowd.branch()
         branch.kill(len(branch.alive) * percent // 100)
-        reliability = fmean(share for share, _ in flood(branch, setting.pick(20, 50)))
+        reliability = fmean(share for share, _ in flood(branch, 20))
         wanted = _PAPER_H6[percent]
         slack = 0.05 if setting.scale == "paper" else 0.15
         yield around("H6", f"Cyclon: reliability, {percent} % dead", f"~{wanted}", reliability, wanted, slack, note)

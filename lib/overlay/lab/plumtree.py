@@ -131,13 +131,13 @@ def _table(setting: Setting) -> Iterator[Report]:
         short = fmean(one.hops for one in optimized)
         yield around("T3", "the same with optimization", "~17", short, 17, 2)
     yield Progress("messages that take more or less time", 0.9)
-    yield _varied(setting, nodes, rounds, hops, note)
+    yield _varied(setting, nodes, hops, note)
 
 
-def _varied(setting: Setting, nodes: int, rounds: int, least: float, note: str) -> Row:
+def _varied(setting: Setting, nodes: int, least: float, note: str) -> Row:
     """Where all links are alike, the first flood is breadth-first, and no tree is shallower. PT07's engine delivers in another
     order; here that is delays that vary, with which the first tree is as deep as chance has it."""
-    crowd = trees(setting, nodes, rounds, Varied())
+    crowd = trees(setting, nodes, network=Varied())
     hops = []
     for threshold in (0, setting.pick(3, 7)):
         branch = crowd.branch()
