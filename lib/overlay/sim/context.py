@@ -127,7 +127,7 @@ class SimContext(Context):
 
     def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
         body = self.machine.disk.body(ref.sha256)
-        if body is None or not isinstance(body.content, bytes):
+        if body is None or body.ref != ref or not isinstance(body.content, bytes):
             self.after(0, on_failed, Failure(Reason.NOT_THERE, "the body is not here"))
         else:
             self.after(0, on_read, body.content)

@@ -29,6 +29,12 @@ class ReplicasConfig(msgspec.Struct, frozen=True):
     """For a put, a get or a delete; after that nobody knows."""
     tombstone_s: float = 30 * 86400.0
     """A deletion is remembered for so long: longer than any peer is away, or the network cut."""
+    forget_s: float = 600.0
+    """Between two looks for what was deleted so long ago."""
+    scrub_s: float = 86400.0
+    """Between two readings of all that is on disk: bits rot, and a copy that is damaged is no copy."""
+    scrub_bytes_per_s: float = 10e6
+    """No faster than that: a tenth of a slow disk."""
 
     def check(self) -> None:
         """LocalError for what cannot be."""

@@ -48,6 +48,7 @@ from overlay.store.replicated.messages import (
 from overlay.store.replicated.reading import Reading, look_everywhere, seen_here
 from overlay.store.replicated.site import Site
 from overlay.store.replicated.syncing import Syncer
+from overlay.store.replicated.upkeep import Upkeep
 from overlay.store.replicated.writing import Spread, Writing
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class Replicas(Protocol):
         self._running = True
         self._syncer.begin()
         self._giver.begin()
+        Upkeep(site, self._grants).begin()
 
     def view(self) -> StoreView:
         return StoreView(self.status(), tuple(sorted(listed.name for listed in self.list())))
@@ -170,7 +172,9 @@ class Replicas(Protocol):
         span = site.router.range()
         own = sum(len(site.shelf.tags(section)) for section in site.shelf.sections(*span)) if span else 0
         surplus = len(self._giver.surplus())
-        complete = site.settled() and self._grants.are_settled() and not (surplus or self._spreads or site.leaving)
+        complete = (
+            self._syncer.complete() and self._grants.are_settled() and not (surplus or self._spreads or site.leaving)
+        )
         return Status(len(site.shelf), own, surplus, len(self._spreads), complete)
 
     def _write(self, name: bytes, make: Callable[[Version], Item], after: Version | None) -> Pending[Acked]:

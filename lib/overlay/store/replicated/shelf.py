@@ -219,6 +219,17 @@ class Shelf:
         del self._tags[bisect_left(self._tags, tag)]
         self._ctx.persist((storage.Write(PREFIX + tag.hex(), None),), then, lambda failure: then())
 
+    def rewrite(self, tag: bytes) -> None:
+        """What is in memory is right, what is on disk is not."""
+        held = self._held.get(tag)
+        if held is not None and tag not in self._coming:
+            self._persist(tag, held.item, _nothing, _ignore)
+
+    def lose(self, tag: bytes) -> None:
+        """The body is gone from the disk, so we have this no more; it will be brought again."""
+        if self._held.pop(tag, None) is not None:
+            del self._tags[bisect_left(self._tags, tag)]
+
 
 def after(tag: bytes) -> bytes:
     """The next tag; the last one has none, and is its own."""
@@ -227,3 +238,11 @@ def after(tag: bytes) -> bytes:
 
 def _nobody(tag: bytes) -> None:
     """Nobody listens."""
+
+
+def _nothing() -> None:
+    """Nobody waits."""
+
+
+def _ignore(failure: Failure) -> None:
+    """It is tried again another time."""

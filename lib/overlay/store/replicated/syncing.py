@@ -37,11 +37,12 @@ Scene = tuple[tuple[int, int] | None, tuple[Contact, ...]]
 class Syncer:
     """Compares our range with others', again and again."""
 
-    __slots__ = ("_at", "_disturbed", "_round", "_settled", "_site", "_timer")
+    __slots__ = ("_at", "_disturbed", "_failing", "_round", "_settled", "_site", "_timer")
 
     def __init__(self, site: Site):
         self._site = site
         self._settled: Scene | None = None
+        self._failing = False
         self._disturbed = False
         """Whether something happened since the present round began."""
         self._round: Round | None = None
@@ -54,8 +55,12 @@ class Syncer:
         self._plan(SOON_S)
 
     def settled(self) -> bool:
-        """Whether what we have of our range is the newest, and is at the right peers."""
+        """Whether what we have of our range is the newest, and was at the right peers when we compared."""
         return self._settled is not None and self._settled == self._scene()
+
+    def complete(self) -> bool:
+        """Whether all of our range is at the right peers, all of which answered when they were last asked."""
+        return self.settled() and not self._failing
 
     def soon(self) -> None:
         """Something changed around us: compare again."""
@@ -95,12 +100,13 @@ class Syncer:
     def _ended(self, ended: Round) -> None:
         site = self._site
         self._round = None
-        clean = not ended.failures and not ended.pulled and not self._disturbed
+        self._failing = ended.failures > 0
+        clean = not self._failing and not ended.pulled and not self._disturbed
         if clean and ended.scene == self._scene():
             # The replicas are told so in a round of its own.
             self._plan(site.config.sync_s * site.ctx.rng.uniform(0.8, 1.2) if self.settled() else SOON_S)
             self._settled = ended.scene
-        elif ended.failures:
+        elif self._failing:
             self._plan(AGAIN_S)
         else:
             self._plan(SOON_S)
