@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -492,6 +493,64 @@ def test_an_export_takes_the_place_of_a_link_and_not_of_what_it_names(disk: Fold
 def test_a_missing_file_is_named(disk: FolderDisk) -> None:
     with pytest.raises(NotThere, match=r"there is no file 2067\.pdf in .*files/"):
         disk.find("2067.pdf")
+
+
+# A full disk -------------------------------------------------------------------------------------------------
+
+SMALL = """
+import os, random, sys
+from pathlib import Path
+sys.path[:0] = ["lib", "."]
+from overlay.core.storage import Entry, Write
+from overlay.errors import NoSpace
+from tests.store.test_disk import fetch, keep, opened, ref_of
+root, chance, kept = Path(sys.argv[1]), random.Random(11), {}
+disk = opened(root)
+
+def fill(name, body):
+    for number in range(10_000):
+        value = chance.randbytes(300)
+        try:
+            ref = fetch(disk, body := chance.randbytes(7000)) if body else None
+            disk.write("records", (Write(f"{name}/{number:04}", Entry(value, ref)),))
+        except NoSpace as error:
+            assert str(root) in str(error) and "no room" in str(error), error
+            return
+        kept[f"{name}/{number:04}"] = value, body
+
+def check():
+    entries = disk.entries("records")
+    assert entries.keys() == kept.keys()
+    for key, (value, body) in kept.items():
+        assert entries[key].value == value
+        assert not body or disk.source(ref_of(body)).read_bytes() == body
+
+for turn in range(3):
+    fill(f"record{turn}", b"with a body")
+    fill(f"note{turn}", b"")
+    check()
+    for key in list(kept)[:5]:
+        disk.write("records", (Write(key, None),))
+        del kept[key]
+    disk.close()
+    disk = opened(root)
+    check()
+for key in list(kept):
+    disk.write("records", (Write(key, None),))
+assert disk.entries("records") == {}
+disk.close()
+print(len(kept))
+"""
+
+
+def test_row_11_a_full_disk_refuses_by_name_goes_on_reading_and_can_be_emptied(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs -o size=256k tmpfs "$1" && exec "$2" -c "$3" "$1"'
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("this system gives nobody a small file system of his own")
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, SMALL]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 5
 
 
 # Rot ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ PRAGMA user_version = {VERSION};
 CACHE_KIB = 256
 CHECKPOINT_PAGES = 256
 """The log is folded into the database when it is a MiB long: rarely, and not for long when it is."""
+
+BALLAST_BYTES = 64 * 1024
+"""Kept free beside the database: on a full disk nothing could be deleted, for that is written too."""
 
 Row = tuple[str, str, bytes | None]
 """Service, key, and what is kept there; None to forget it."""
@@ -62,7 +66,17 @@ class _Job:
 class Index:
     """Made anew or opened with the first row that is read or written; from any thread."""
 
-    __slots__ = ("_committing", "_connection", "_holders", "_lock", "_queue", "_system", "_waiting", "path")
+    __slots__ = (
+        "_committing",
+        "_connection",
+        "_holders",
+        "_is_spent",
+        "_lock",
+        "_queue",
+        "_system",
+        "_waiting",
+        "path",
+    )
 
     def __init__(self, path: Path, system: System = SYSTEM):
         self.path = path
@@ -72,7 +86,7 @@ class Index:
         """Of the connection."""
         self._queue = threading.Lock()
         self._waiting: list[_Job] = []
-        self._committing = False
+        self._committing = self._is_spent = False
         self._holders = 0
 
     def hold(self) -> None:
@@ -140,12 +154,25 @@ class Index:
             return group
 
     def _commit(self, group: Sequence[_Job]) -> None:
+        if self._is_spent:
+            self._take_ballast()
         parts = [(job, number) for job in group for number in range(len(job.parts))]
         if self._commit_parts(parts) is None:
             return
-        for job, number in parts:
+        for part in parts:
             # What one of them asked for may have been too much, and not what the others did.
-            job.errors[number] = self._commit_parts([(job, number)])
+            job, number = part
+            error = self._commit_parts([part])
+            if isinstance(error, NoSpace) and all(data is None for _, _, data in job.parts[number]):
+                error = self._commit_in_ballast(part)
+            job.errors[number] = error
+
+    def _commit_in_ballast(self, part: tuple[_Job, int]) -> LocalError | None:
+        with contextlib.suppress(LocalError), self._lock, self._as_local_error():
+            self._is_spent = True
+            self._system.unlink(self._ballast)
+            self._open(ballast=False).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return self._commit_parts([part])
 
     def _commit_parts(self, parts: Sequence[tuple[_Job, int]]) -> LocalError | None:
         try:
@@ -184,8 +211,28 @@ class Index:
         except sqlite3.DatabaseError as error:
             raise DamagedIndex(f"{self.path}: {error}") from error
 
-    def _open(self) -> Connection:
+    @property
+    def _ballast(self) -> Path:
+        return self.path.with_name(self.path.name + "-ballast")
+
+    def _take_ballast(self) -> None:
+        try:
+            if self._ballast.exists():
+                return
+            fd = self._system.create(self._ballast)
+            try:
+                self._system.reserve(fd, self.path.parent, BALLAST_BYTES)
+            finally:
+                os.close(fd)
+            self._is_spent = False
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._system.unlink(self._ballast)
+
+    def _open(self, *, ballast: bool = True) -> Connection:
         if self._connection is None:
+            if ballast:
+                self._take_ballast()
             import sqlite3
 
             connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
@@ -225,7 +272,7 @@ class Index:
 
     def _files(self) -> list[Path]:
         # The database is the last to go: a log without it means nothing.
-        return [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "")]
+        return [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "-ballast", "")]
 
 
 def _text(data: bytes) -> str:
