@@ -153,12 +153,12 @@ def _table_iii(setting: Setting, rate: float) -> Iterator[Report]:
 
 def _no_retry(setting: Setting) -> Iterator[Report]:
     """500 nodes, every finger refreshed every 30 s; nodes crash; a lookup fails at the first silent node."""
-    nodes, seconds = setting.pick(100, 500), setting.pick(200, 7_200)
+    nodes, seconds = setting.pick(100, 500), setting.pick(200, 1_800)
     shares = {}
     for index, rate in enumerate((0.1, 0.2)):
         # Some log2 N fingers are distinct, and one is refreshed at a time.
         churn = ChurningRing(f"{setting.seed}/{rate}", nodes, rate * nodes / 500, fix_s=STABILIZE_S / 9, crash=True)
-        for done in churn.run(seconds, 1.0 if setting.scale == "paper" else 4.0, retry=False):
+        for done in churn.run(seconds, 4.0, retry=False):
             yield Progress(f"{rate:g} crashes a second", (index + done) / 2)
         shares[rate] = churn.failures / churn.lookups
     note = "" if setting.scale == "paper" else "a fifth of the nodes, and of the crashes"

@@ -29,7 +29,7 @@ def _path_length(setting: Setting) -> Iterator[Report]:
         yield Progress(f"N = {1 << power}", (power - 5) / (powers - 4))
         ring = ComputedRing(setting.seed, 1 << power, successors=1)
         hops: list[int] = []
-        lookups = setting.pick(2_000, 40_000)
+        lookups = setting.pick(2_000, 10_000)
         for _ in range(0, lookups, PER_BATCH):
             found = ring.look_up([ring.rng.getrandbits(BITS) for _ in range(min(PER_BATCH, lookups))])
             hops += [one.hops for _, one in found if one is not None]
