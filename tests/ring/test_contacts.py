@@ -191,6 +191,21 @@ def test_whoever_cannot_join_by_one_peer_may_join_by_another_at_once() -> None:
     assert isinstance(first.error, Indefinite) and parts.ring.chord.member
 
 
+def test_two_that_come_back_do_not_wait_for_each_other() -> None:
+    ring = Lasting(10, 3)
+    ring.sim.run_for(10)
+    least, member, third = sorted(ring.places, key=lambda place: place.id)
+    for place in ring.places:
+        ring.sim.crash(place)
+    ring.sim.run_until(ring.restart(member, begins=True), 30)
+    ring.restart(least)
+    ring.sim.run_until(lambda: ring.of(least).ring.admission._joining is not None, 30)
+    # The one that is to let it in is started again this moment: now it looks for a ring itself.
+    for place in (member, third):
+        ring.restart(place)
+    ring.sim.run_until(ring.is_whole, 200)
+
+
 def test_a_peer_of_one_ring_is_refused_by_another() -> None:
     ring = Lasting(7, 3)
     ring.sim.run_for(10)

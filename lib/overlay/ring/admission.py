@@ -8,6 +8,7 @@ the assignment prints it, so both are linked from the first moment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from overlay.core.context import Failure, Reason
@@ -50,7 +51,7 @@ SETTLE_TRIES, SETTLE_S = 50, 0.02
 class Admission(Protocol):
     """The newcomer's side, the side of the peer that lets it in, and the leaver's."""
 
-    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "agreed", "chord", "network", "router")
+    __slots__ = ("_busy", "_joining", "_queue", "_ticket", "_until", "agreed", "chord", "network", "router")
     service = "join"
     answers = (Admitted, Description)
     name = "ring"
@@ -65,6 +66,8 @@ class Admission(Protocol):
         self._queue: list[tuple[Join, Pending[Message]]] = []
         self._busy = False
         self._ticket = 0
+        self._until = math.inf
+        """When we stop asking to be let in."""
         self._joining: Pending[None] | None = None
         self.agreed: tuple[tuple[str, float], ...] = ()
         """See `Shape`."""
@@ -73,12 +76,16 @@ class Admission(Protocol):
 
     # The newcomer --------------------------------------------------------------------------------------------
 
-    def join(self, host: str, port: int, timeout_s: float = 5.0) -> Pending[None]:
-        """Ask the peer at this address to let us in. Fails Indefinite if it cannot be reached, RemoteError if we are refused."""
+    def join(self, host: str, port: int, timeout_s: float = 5.0, patience_s: float = math.inf) -> Pending[None]:
+        """Ask the peer at this address to let us in. Fails Indefinite if it cannot be reached, RemoteError if we are refused.
+
+        One that answers, but is in no ring yet, or in one that has just changed, is asked again for `patience_s`.
+        """
         if self._joining is not None or self.chord.member:
             raise LocalError("this peer is in a ring already, or on its way into one")
         self._joining = pending = Pending[None]()
         self._ticket = self.ctx.rng.getrandbits(63)
+        self._until = self.ctx.now + max(timeout_s, patience_s)
         self._knock(host, port, self.ctx.now + timeout_s)
         return pending
 
@@ -107,9 +114,15 @@ class Admission(Protocol):
             elif self.ctx.now < until:
                 self.ctx.after(AGAIN_S, self._knock, host, port, until)
             else:
-                self._joining = None
-                pending.fail(Indefinite(f"no peer answers at {host}:{port}"))
+                give_up(f"no peer answers at {host}:{port}")
 
+        def give_up(why: str) -> None:
+            self._joining = None
+            pending.fail(Indefinite(why))
+
+        if self.ctx.now > self._until:
+            give_up(f"the peer at {host}:{port} has not let us in")
+            return
         self.ctx.meet(host, port, met, failed, timeout_s=min(2.0, max(0.1, until - self.ctx.now)))
 
     def _refused(self, why: str) -> None:

@@ -27,6 +27,8 @@ LOOK_S = 5.0
 """After something was written, until there is nothing new."""
 ASK_S = 2.0
 """For the answer of somebody who is remembered."""
+JOIN_S = 10.0
+"""For one of them to let us in: it may be out of the ring itself by now, and wait for us."""
 AGAIN_S = 1.0
 """Between two rounds of asking all of them."""
 ALONE_S = 5.0
@@ -177,6 +179,8 @@ class _Return:
 
     def ask_all(self) -> None:
         """Is anybody there?"""
+        if self._is_in():
+            return
         remembered = self._contacts.remembered
         self._members, self._others, self._waiting = [], [], len(remembered)
         if not remembered:
@@ -194,8 +198,16 @@ class _Return:
         if not self._waiting:
             self._asked_all()
 
+    def _is_in(self) -> bool:
+        """A peer that had been given up may have let us in all the same."""
+        if self._contacts.chord.member:
+            self.outcome.resolve(True)
+        return self.outcome.done
+
     def _asked_all(self) -> None:
         contacts = self._contacts
+        if self._is_in():
+            return
         others = [other.id for other in self._others]
         least = others and contacts.ctx.me.id < min(others) and contacts.ctx.now - self._since >= ALONE_S
         if self._members:
@@ -220,7 +232,7 @@ class _Return:
             else:
                 self._contacts.ctx.after(AGAIN_S, self.ask_all)
 
-        self._contacts.admission.join(known.host, known.port, ASK_S).when_done(joined)
+        self._contacts.admission.join(known.host, known.port, ASK_S, JOIN_S).when_done(joined)
 
 
 def _nothing(_: object = None) -> None:
