@@ -55,7 +55,7 @@ $(VENV)/lab: $(VENV)/installed
 
 papers: $(VENV)/lab  ## the papers' tables at their own scale, on all cores
 	@plot=$$($(PY) -c 'import matplotlib' 2>/dev/null && echo --plot); \
-	for suite in chord gossip; do \
+	for suite in chord gossip store; do \
 	  PYTHONPATH=lib $(PY) -m overlay.app.program lab $$suite --scale paper --jobs 0 --csv papers-$$suite.csv \
 	    $${plot:+--plot papers-$$suite.png} $(ARGS) || bad=1; \
 	done; test -z "$$bad"

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
+from overlay.core.protocol import Protocol
 from overlay.errors import Indefinite
 from overlay.ids import Key, distance
 from overlay.ring.fingers import FingerConfig, offsets
@@ -104,8 +105,12 @@ class ComputedRing:
         if self.interval_s is not None:
             pings = (Spread if first else Pings)(PingConfig(interval_s=self.interval_s))
         parts = RingParts(ring=self.config, fingers=self.fingers, pings=pings)
-        self.sim.start(self.sim.add(contact_of(number, self._count), *parts.protocols()))
+        self.sim.start(self.sim.add(contact_of(number, self._count), *self.protocols_of(number, parts)))
         return parts
+
+    def protocols_of(self, number: int, parts: RingParts) -> tuple[Protocol, ...]:
+        """What runs at a node."""
+        return parts.protocols()
 
     # What happens to it --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from overlay.errors import LocalError
 from overlay.lab.experiment import Experiment, Progress, Report, Row, Setting
 
-SUITES = {"chord": "overlay.lab.chord", "gossip": "overlay.lab.gossip"}
+SUITES = {"chord": "overlay.lab.chord", "gossip": "overlay.lab.gossip", "store": "overlay.lab.store"}
 """A module each, with its EXPERIMENTS; imported when it is run."""
 
 
