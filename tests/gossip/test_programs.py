@@ -115,6 +115,8 @@ def test_what_goes_wrong_is_told_by_name() -> None:
     async def main() -> None:
         with pytest.raises(LocalError, match=r"ports go up to 65535; write \('127\.0\.0\.1', 7771\)"):
             await join_network(("127.0.0.1", 77771), "network.id")
+        with pytest.raises(LocalError, match=r"'localhost' is not the numeric .* write \('127\.0\.0\.1', 7771\)"):
+            await join_network(LOCAL, "network.id", [("localhost", 7771)])
         with pytest.raises(LocalError, match="no address; write"):
             await join_network("127.0.0.1:7771", "network.id")  # type: ignore[arg-type]
         with pytest.raises(LocalError, match="did you mean view_size"):

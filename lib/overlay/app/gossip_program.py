@@ -40,13 +40,15 @@ SERVICE = "prompt"
 
 
 def _address(text: str) -> tuple[str, int]:
-    from overlay.peer.address import parse_address
+    """A host, by number or by name, and a port; 0, a free one, is for those who listen."""
+    from overlay.app.hosts import of_one
     from overlay.peer.unstructured.common import check_address
 
-    host, colon, port = text.rpartition(":")
+    host, _, port = text.rpartition(":")
     try:
-        # Port 0, a free one, is an address to listen at.
-        return check_address((host.strip("[]"), 0)) if colon and port == "0" else parse_address(text)
+        if not host or not (port.isascii() and port.isdigit()) or (":" in host and not host.startswith("[")):
+            raise LocalError(f"{short(text)} is no address; write it as 127.0.0.1:7771 or [::1]:7771")
+        return check_address((of_one(host), int(port)))
     except LocalError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -205,7 +205,8 @@ class _Entry:
         why = unknown if failure.reason is Reason.REFUSED else failure.reason.value
         if failure.reason is Reason.LOCAL:
             why = failure.detail
-        self._failures.append((failure.reason, f"{address[0]}:{address[1]} {why}"))
+        host, port = address
+        self._failures.append((failure.reason, f"{f'[{host}]' if ':' in host else host}:{port} {why}"))
         self._next()
 
     def _error(self) -> OverlayError:

@@ -18,6 +18,7 @@ from overlay.gossip.base import MembershipService
 from overlay.gossip.dissemination.base import Disseminator
 from overlay.gossip.services import Address
 from overlay.ids import Key, key_of
+from overlay.live.addresses import family_of
 from overlay.peer.unstructured import parameters
 
 T = TypeVar("T")
@@ -54,6 +55,10 @@ def check_address(address: Any) -> Address:
     if not 0 <= port <= 65_535:
         near = int(str(abs(port))[-4:]) or 7771
         raise LocalError(f"there is no port {port}: ports go up to 65535; write ({host!r}, {near}), for example")
+    if family_of(host) is None:
+        raise LocalError(
+            f"{host!r} is not the numeric address of one machine; write ('127.0.0.1', {port}), for example"
+        )
     return host, port
 
 
