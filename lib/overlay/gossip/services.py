@@ -1,7 +1,7 @@
 """The six services of an unstructured overlay, as one protocol in a node sees another one; no protocol imports a second.
 
 Names and layers are those of UnsServ: everything rests on a membership; a clustering is one too, with a bias.
-All of this happens inside the node: `overlay.peer.gossip` has the same for programs.
+All of this happens inside the node: `overlay.peer.unstructured` has the same for programs.
 """
 
 from __future__ import annotations
