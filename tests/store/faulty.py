@@ -91,7 +91,9 @@ class Faulty(System):
 
     def sync(self, fd: int) -> None:
         with self._call():
-            self._synced[os.fstat(fd).st_ino] = os.pread(fd, 1 << 20, 0)
+            inode = os.fstat(fd).st_ino
+            if inode in self._handles:
+                self._synced[inode] = os.pread(fd, 1 << 20, 0)
 
     # Names ---------------------------------------------------------------------------------------------------
 

@@ -238,12 +238,21 @@ class Index:
             connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
             connection.text_factory = _text
             try:
-                _set_up(connection)
+                if _set_up(connection):
+                    self._sync()
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    def _sync(self) -> None:
+        # The log that the first commit syncs means nothing without the file that it belongs to.
+        fd = self._system.reopen(self.path)
+        try:
+            self._system.sync(fd)
+        finally:
+            os.close(fd)
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -280,18 +289,22 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _set_up(connection: Connection) -> None:
+def _set_up(connection: Connection) -> bool:
+    """Whether it was made anew, and is not yet durable."""
     # Nobody else may open it, so the log needs no memory that processes share, which some file systems cannot give.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    # What is made anew is synced once, not at each step.
+    connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise LocalError(f"the index is of a later version of this program ({version})")
     if version < VERSION:
         connection.executescript(SETUP)
+    connection.execute("PRAGMA synchronous = FULL")
+    return bool(version < VERSION)
 
 
 def _write(connection: Connection, owner: str, rows: Sequence[Row]) -> None:
