@@ -16,6 +16,7 @@ from overlay.peer import Outcome
 from overlay.peer.address import show_address
 from overlay.peer.client import NoAnswer
 from overlay.peer.client.places import default_places
+from overlay.peer.client.segments import MAGIC, RESERVED
 from overlay.peer.preset import chord
 from overlay.store.replicated.config import NotFound, ReplicasConfig
 from tests.peer.support import PATIENCE_S
@@ -64,6 +65,37 @@ def test_what_is_put_is_read_listed_and_deleted_also_when_the_peer_that_was_name
         assert client.delete("a").version > first.version
         with pytest.raises(NotFound, match="a is not stored"):
             client.get("a")
+
+
+def test_values_of_any_size_pass_between_any_two_peers(ring: list[Peer]) -> None:
+    sizes = (0, 9_000, 16 * 1024, 16 * 1024 + 1, 300_000)
+    with Client(address(ring[0])) as writer, Client(address(ring[2])) as reader:
+        for size in sizes:
+            value = bytes(size)
+            for number in range(3):
+                writer.put(f"{size} {number}", value)
+                assert reader.get(f"{size} {number}") == value
+        assert {one.name: one.size for one in reader.list()} == {b"%d %d" % (s, n): s for s in sizes for n in range(3)}
+        looks_like_an_index = MAGIC + b"but is none"
+        writer.put("strange", looks_like_an_index)
+        assert reader.get("strange") == looks_like_an_index
+
+
+def test_of_a_long_value_that_is_replaced_nothing_stays(ring: list[Peer]) -> None:
+    def segments() -> int:
+        return sum(one.name.startswith(RESERVED) for peer in ring for one in peer.stored())
+
+    with Client(address(ring[0])) as client:
+        for _ in range(2):
+            client.put("a", bytes(100_000))
+            assert segments() == 7
+        client.put("a", b"short")
+        assert segments() == 0
+        client.put("a", bytes(20_000))
+        client.delete("a")
+        assert segments() == 0 and client.list() == ()
+        with pytest.raises(LocalError, match="the store's own"):
+            client.get(b"\0abc")
 
 
 def test_a_session_goes_on_at_another_peer(ring: list[Peer]) -> None:

@@ -24,6 +24,9 @@ Listed = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=MAX_LISTED)]
 List = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=LONGEST)]
 Path = Annotated[tuple[Key, ...], msgspec.Meta(max_length=1024)]
 Packed = Annotated[bytes, msgspec.Meta(max_length=8192)]
+"""What is routed: it crosses every hop."""
+Answered = Annotated[bytes, msgspec.Meta(max_length=32 * 1024)]
+"""What the root answers to the origin at once: with the longest path it still fits into a frame."""
 Name = Annotated[str, msgspec.Meta(max_length=32)]
 
 
@@ -194,7 +197,7 @@ class Answer(Command, frozen=True):
 
     token: int
     path: Path
-    payload: Packed
+    payload: Answered
     error: Annotated[str, msgspec.Meta(max_length=256)] = ""
 
 

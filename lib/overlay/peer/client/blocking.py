@@ -81,7 +81,7 @@ class Client:
     def close(self) -> None:
         """Let the connection go."""
         if not self._loop.is_closed():
-            self._do(self._client.close())
+            self._do(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -93,6 +93,14 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def _end(self) -> None:
+        """Whatever is still under way, such as the rest of what failed, is over before the loop is."""
+        await self._client.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop.is_closed():
