@@ -174,6 +174,8 @@ def test_bits_that_rot_are_found_and_mended_from_another_copy() -> None:
         body = disk.entries["replicas"][PREFIX + tag_of(b"name").hex()].blob
         assert body is not None
         disk.rot(body.sha256)
+    # Wrong bytes are not taken from anybody, and who has them himself finds out.
+    assert {value(ring, peer, "name") for peer in ring.live()} == {LONG}
     ring.sim.run_for(60.0)
     for peer in ring.keepers(b"name"):
         assert ring.sim.disk(peer.contact).bodies[body.sha256].content == LONG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
 from overlay.core.storage import BlobRef
@@ -113,6 +113,8 @@ class Reading:
 
         def failed(failure: Failure) -> None:
             self._why = failure.detail or "no holder had the value"
+            if failure.reason in (Reason.LOCAL, Reason.NOT_THERE):
+                self._site.suspect()
             self._site.ctx.after(AGAIN_S, self.begin)
 
         line = list(holders)

@@ -108,7 +108,9 @@ class Replicas(Protocol):
         self._running = True
         self._syncer.begin()
         self._giver.begin()
-        Upkeep(site, self._grants).begin()
+        upkeep = Upkeep(site, self._grants)
+        upkeep.begin()
+        site.suspect = upkeep.scrub
 
     def view(self) -> StoreView:
         return StoreView(self.status(), tuple(sorted(listed.name for listed in self.list())))

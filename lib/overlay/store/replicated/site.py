@@ -19,7 +19,7 @@ from overlay.store.replicated.shelf import Shelf
 class Site:
     """One peer's place among the others."""
 
-    __slots__ = ("bodies", "clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf")
+    __slots__ = ("bodies", "clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf", "suspect")
 
     def __init__(self, ctx: Context, router: Router, config: ReplicasConfig, bits: int):
         self.ctx = ctx
@@ -34,6 +34,8 @@ class Site:
         """Whether our range was compared with all who may have something of it: then what we have is the newest."""
         self.disturb: Callable[[], None] = _nothing
         """Something of our range may not be where it belongs: compare again."""
+        self.suspect: Callable[[], None] = _nothing
+        """A body on our disk is not what it should be: look for those that rot."""
 
     # Versions ------------------------------------------------------------------------------------------------
 

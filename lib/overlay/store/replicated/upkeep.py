@@ -11,11 +11,12 @@ from overlay.store.replicated.site import Site
 class Upkeep:
     """Two timers."""
 
-    __slots__ = ("_grants", "_site")
+    __slots__ = ("_grants", "_scrubbing", "_site")
 
     def __init__(self, site: Site, grants: Grants):
         self._site = site
         self._grants = grants
+        self._scrubbing = False
 
     def begin(self) -> None:
         """From now on."""
@@ -34,10 +35,17 @@ class Upkeep:
                 site.shelf.drop(tag, _nothing)
 
     def _scrub(self) -> None:
-        self._site.ctx.scrub(self._rotten, self._scrubbed, bytes_per_s=self._site.config.scrub_bytes_per_s)
+        self._site.ctx.after(self._site.config.scrub_s, self._scrub)
+        self.scrub()
+
+    def scrub(self) -> None:
+        """Look now: a body was not what it should be."""
+        if not self._scrubbing:
+            self._scrubbing = True
+            self._site.ctx.scrub(self._rotten, self._scrubbed, bytes_per_s=self._site.config.scrub_bytes_per_s)
 
     def _scrubbed(self) -> None:
-        self._site.ctx.after(self._site.config.scrub_s, self._scrub)
+        self._scrubbing = False
 
     def _rotten(self, key: str, body: BlobRef | None) -> None:
         """A damaged entry is written again; a body is fetched again from those who keep it too."""
