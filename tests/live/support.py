@@ -13,7 +13,7 @@ from overlay.core.message import Command, Contact, Datagram
 from overlay.core.pending import Pending
 from overlay.core.protocol import Answer, Protocol, on
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
-from overlay.errors import LocalError, NotThere, RemoteError
+from overlay.errors import LocalError, NoSpace, NotThere, RemoteError
 from overlay.ids import Key
 
 PATIENCE_S = 30.0
@@ -167,7 +167,7 @@ class Folder:
     ) -> Callable[[], None]:
         for service, batch in () if self.full else batches:
             self.write(service, batch)
-        return lambda: on_done([LocalError("no room") if self.full else None] * len(batches))
+        return lambda: on_done([NoSpace("no room") if self.full else None] * len(batches))
 
     def write(self, service: str, batch: Batch) -> None:
         entries = self.kept.setdefault(service, {})
@@ -196,7 +196,7 @@ class Folder:
 
     def partial(self, ref: BlobRef) -> FolderPartial:
         if self.full:
-            raise LocalError("no room")
+            raise NoSpace("no room")
         return FolderPartial(self, ref)
 
 

@@ -150,7 +150,7 @@ def test_a_body_that_is_not_there_or_has_no_room_or_no_peer(make: Make, tmp_path
     one, two = make(1, blobs=folder), make(2)
     assert "not here" in why(one, fetch(one, two.me)[1]).detail
     folder.full = True
-    assert why(one, fetch(one, two.me)[1]).reason is Reason.LOCAL
+    assert why(one, fetch(one, two.me)[1]).reason is Reason.NO_SPACE
     folder.full = False
     two.kill()
     assert why(one, fetch(one, two.me)[1]).reason is Reason.UNREACHABLE

@@ -179,7 +179,7 @@ def test_what_is_not_there_is_refused_and_a_full_disk_is_our_own_fault():
     world.fetch()
     world.a.ctx.persist((), lambda: None, lambda failure: world.outcomes.append(failure.reason))
     world.sim.run_for(1)
-    assert world.outcomes == [Reason.LOCAL, Reason.LOCAL]
+    assert world.outcomes == [Reason.NO_SPACE, Reason.NO_SPACE]
 
 
 def test_a_quota_refuses_what_would_be_too_much_and_keeps_what_is_there():
@@ -196,7 +196,7 @@ def test_a_quota_refuses_what_would_be_too_much_and_keeps_what_is_there():
     world.sim.disk(A).quota = 3999
     world.fetch()
     world.sim.run_for(1)
-    assert world.outcomes[-1] == Reason.LOCAL
+    assert world.outcomes[-1] == Reason.NO_SPACE
 
 
 @pytest.mark.parametrize("content", [b"%PDF" * 1000, TEN_S])

@@ -11,7 +11,7 @@ import msgspec
 
 from overlay.core.message import Contact, Message
 from overlay.core.storage import Batch, BlobRef, Entry
-from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
+from overlay.errors import Indefinite, LocalError, NoSpace, NotThere, OverlayError, RemoteError
 
 if TYPE_CHECKING:
     from overlay.core.node import Node
@@ -28,6 +28,8 @@ class Reason(enum.Enum):
     LOCAL = "failed here"
     NOT_THERE = "not there"
     """Of `find_blob` alone: no such file, while one that cannot be read is LOCAL."""
+    NO_SPACE = "no space"
+    """On this machine's disk, or within the quota of it."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -42,10 +44,22 @@ class Failure(msgspec.Struct, frozen=True):
         match self.reason:
             case Reason.REFUSED:
                 return RemoteError(text)
+            case Reason.NO_SPACE:
+                return NoSpace(text)
             case Reason.LOCAL | Reason.NOT_THERE | Reason.CANCELLED:
                 return LocalError(text)
             case _:
                 return Indefinite(text)
+
+
+def failure_of(error: Exception) -> Failure:
+    """What this machine would not do."""
+    match error:
+        case NotThere():
+            return Failure(Reason.NOT_THERE, str(error))
+        case NoSpace():
+            return Failure(Reason.NO_SPACE, str(error))
+    return Failure(Reason.LOCAL, str(error))
 
 
 OnFailed = Callable[[Failure], None]
@@ -212,7 +226,7 @@ class Context:
 
         While another transfer fetches some of these bytes, this one waits for it.
         What has come before a cut stays and is not asked for again. A whole body is checked against its
-        hash and is on disk before `on_done`; wrong bytes are REFUSED, a lack of space here is LOCAL.
+        hash and is on disk before `on_done`; wrong bytes are REFUSED, a lack of space here is NO_SPACE.
         """
         raise NotImplementedError
 

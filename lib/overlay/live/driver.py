@@ -20,22 +20,22 @@ import msgspec
 
 from overlay.core.blobstore import BlobStore
 from overlay.core.codec import MAX_DATAGRAM_BYTES
-from overlay.core.context import Failure, OnFailed, Reason, Timer, Transfer
+from overlay.core.context import Failure, OnFailed, Timer, Transfer, failure_of
 from overlay.core.message import Contact, Message
 from overlay.core.node import Node
 from overlay.core.storage import Batch, BlobRef
 from overlay.core.trace import Observer
-from overlay.errors import LocalError, NotThere
+from overlay.errors import LocalError
 from overlay.live.addresses import family_of, open_pair
 from overlay.live.connection import Address
 from overlay.live.context import LiveContext
 from overlay.live.gate import Gate
 from overlay.live.pull import Pulls
 from overlay.live.serving import Bodies
+from overlay.live.small import made, read
 from overlay.live.traffic import Traffic
 from overlay.live.waker import Latch
 from overlay.live.watching import Hellos, Watches
-from overlay.live.small import made, read
 from overlay.live.workers import DISK, SCRUBS, Lane
 
 T = TypeVar("T")
@@ -336,11 +336,19 @@ class Driver:
             if error is None:
                 self.later(on_durable)
             else:
-                self.later(on_failed, Failure(Reason.LOCAL, str(error)))
+                self.later(on_failed, failure_of(error))
 
     def find_blob(self, name: str, on_found: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         """See `Context`."""
         DISK.submit(self._job(lambda: self.blobs.find(name), on_found, on_failed))
+
+    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
+        """See `Context`."""
+        DISK.submit(self._job(lambda: made(self.blobs, data), on_made, on_failed))
+
+    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
+        """See `Context`."""
+        DISK.submit(self._job(lambda: read(self.blobs, ref), on_read, on_failed))
 
     def scrub(
         self,
@@ -367,21 +375,12 @@ class Driver:
         SCRUBS.submit(self._job(lambda: scrub.run(rotten), ended, failed))
         return scrub.cancel
 
-    def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
-        """See `Context`."""
-        DISK.submit(self._job(lambda: made(self.blobs, data), on_made, on_failed))
-
-    def read_blob(self, ref: BlobRef, on_read: Callable[[bytes], None], on_failed: OnFailed) -> None:
-        """See `Context`."""
-        DISK.submit(self._job(lambda: read(self.blobs, ref), on_read, on_failed))
-
     def _job(self, work: Callable[[], T], on_done: Callable[[T], None], on_failed: OnFailed) -> Callable[[], None]:
         def job() -> None:
             try:
                 result = work()
             except (LocalError, OSError) as error:
-                reason = Reason.NOT_THERE if isinstance(error, NotThere) else Reason.LOCAL
-                self.post(on_failed, Failure(reason, str(error)))
+                self.post(on_failed, failure_of(error))
             except Exception:
                 self.crash()
             else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from overlay.core.blobstore import Partial
 from overlay.core.codec import MAX_FRAME_BYTES, DecodeError
-from overlay.core.context import Failure, OnFailed, Reason, Transfer
+from overlay.core.context import Failure, OnFailed, Reason, Transfer, failure_of
 from overlay.core.message import CALL, REPLY, Refused
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError, OverlayError, RemoteError
@@ -75,7 +75,7 @@ class Pull:
         except RemoteError as error:
             failure = Failure(Reason.REFUSED, str(error))
         except (LocalError, OSError) as error:
-            failure = Failure(Reason.LOCAL, str(error))
+            failure = failure_of(error)
         except Exception:
             self._driver.crash()
             return

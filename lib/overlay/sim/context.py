@@ -121,7 +121,7 @@ class SimContext(Context):
     def make_blob(self, data: bytes, on_made: Callable[[BlobRef], None], on_failed: OnFailed) -> None:
         disk = self.machine.disk
         if disk.full:
-            self.after(0, on_failed, Failure(Reason.LOCAL, "no space left on the disk"))
+            self.after(0, on_failed, Failure(Reason.NO_SPACE, "no space left on the disk"))
         else:
             self.after(self.machine.rng.uniform(*disk.write_s), on_made, disk.make(data))
 

@@ -148,13 +148,13 @@ class Disk:
     def lacks(self, size: int = 0) -> Failure | None:
         """Why there is no room for what comes and so many bytes more."""
         if self.full:
-            return Failure(Reason.LOCAL, "no space left on the disk")
+            return Failure(Reason.NO_SPACE, "no space left on the disk")
         if self.quota is None:
             return None
         kept = sum(len(entry.value) for entries in self.entries.values() for entry in entries.values())
         coming = sum(partial.ref.size for partial in self._partial.values() if partial.coming)
         if sum(body.ref.size for body in self.bodies.values()) + kept + coming + size > self.quota:
-            return Failure(Reason.LOCAL, f"no room for {size} bytes within the quota of {self.quota}")
+            return Failure(Reason.NO_SPACE, f"no room for {size} bytes within the quota of {self.quota}")
         return None
 
     def rot(self, sha256: bytes) -> None:

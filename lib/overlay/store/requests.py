@@ -107,7 +107,7 @@ class Requests:
         self._ctx.call(answered.root, Wanted(name), told, failed, timeout_s=ASK_S)
 
     def _again(self, name: str, outcome: Pending[Received], failure: Failure, tries: int) -> None:
-        if failure.reason not in (Reason.LOCAL, Reason.CANCELLED) and tries > 1:
+        if failure.reason not in (Reason.LOCAL, Reason.NO_SPACE, Reason.CANCELLED) and tries > 1:
             self._ctx.after(AGAIN_S, self._ask, name, outcome, tries - 1)
         else:
             self._fail(name, outcome, failure.as_error())
