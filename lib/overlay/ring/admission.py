@@ -42,6 +42,8 @@ from overlay.ring.routing import RingRouter
 ASK_S = 45.0
 """For the known peer's word on a request to join: it waits for the answer that comes around the ring."""
 AGAIN_S = 0.5
+SOON_S = 0.05, 0.25
+"""From, to: before a newcomer asks again that was told to. Newcomers that came together part by chance, not in step."""
 ADMIT_S = 3.0
 MAX_QUEUE = 64
 SETTLE_TRIES, SETTLE_S = 50, 0.02
@@ -110,7 +112,8 @@ class Admission(Protocol):
             if failure.reason is Reason.REFUSED and not failure.detail.startswith(AGAIN):
                 self._refused(failure.detail)
             elif failure.reason is Reason.REFUSED:
-                self.ctx.after(AGAIN_S, self._knock, host, port, max(until, self.ctx.now + ASK_S))
+                soon_s = self.ctx.rng.uniform(*SOON_S)
+                self.ctx.after(soon_s, self._knock, host, port, max(until, self.ctx.now + ASK_S))
             elif self.ctx.now < until:
                 self.ctx.after(AGAIN_S, self._knock, host, port, until)
             else:
