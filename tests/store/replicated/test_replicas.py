@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import TypeVar
 
 import pytest
 
+from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
+from overlay.core.protocol import Answer
 from overlay.errors import Indefinite, LocalError
+from overlay.ids import Key
+from overlay.kbr import Route
 from overlay.sim import Faults
 from overlay.store.replicated.config import NotFound, ReplicasConfig
-from overlay.store.replicated.messages import MAX_NAME, VALUE_BYTES, tag_of
+from overlay.store.replicated.messages import MAX_NAME, VALUE_BYTES, Item, Look, Seen, Version, tag_of
+from overlay.store.replicated.replicas import Replicas
 from overlay.store.replicated.shelf import PREFIX
 from tests.sweep.stores import StorePeer, StoreRing
 
@@ -195,3 +201,32 @@ def test_of_two_sides_of_a_partition_the_newer_version_wins_on_both() -> None:
     ring.sim.run_until(lambda: not ring.wrong_ring(), 60)
     settle(ring)
     assert {value(ring, peer, "name") for peer in ring.live()} == {b"other side again"}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_liars_that_drop_mix_up_or_damage_what_is_asked_for_are_got_around(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(f"liars/{share}")
+    ring = ring_of(rng.sample(range(1 << 16), 20))
+    values = {f"name {number}": b"%d" % number * (20_000 if number % 2 else 1) for number in range(20)}
+    for name, data in values.items():
+        do(ring, ring.live()[0].replicas.put(name, data))
+    liars = {peer.id for peer in rng.sample(ring.live()[1:], round(share * 20))}
+    honest = Replicas.deliver, Replicas.handlers[Look]
+    wrong = Item(b"another name", Version(99, Key(1), 1), b"wrong")
+
+    def deliver(self: Replicas, message: Message, route: Route) -> Message | Pending[Message]:
+        return Pending() if self.ctx.me.id in liars else honest[0](self, message, route)
+
+    def look(self: Replicas, sender: Contact, look: Look) -> Answer:
+        return Seen(wrong.version, wrong) if self.ctx.me.id in liars else honest[1](self, sender, look)
+
+    monkeypatch.setattr(Replicas, "deliver", deliver)
+    monkeypatch.setattr(Replicas, "handlers", {**Replicas.handlers, Look: look})
+    for number in liars:
+        disk = ring.sim.disk(ring.peers[number].contact)
+        for sha256 in list(disk.bodies):
+            disk.rot(sha256)
+    readers = [peer for peer in ring.live() if peer.id not in liars]
+    assert {name: value(ring, rng.choice(readers), name) for name in values} == values

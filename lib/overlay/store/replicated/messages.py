@@ -120,6 +120,19 @@ class Seen(Command, frozen=True):
     holders: Holders = ()
 
 
+class Near(Command, frozen=True):
+    """Who is nearer to this tag than you are, and who keeps it? Asked when its root does not answer."""
+
+    tag: Tag
+
+
+class Nearer(Command, frozen=True):
+    """The answer, as far as is known there."""
+
+    hops: Holders
+    keepers: Holders
+
+
 class Write(Command, frozen=True):
     """From the origin to the root: see to it that w peers have this durable. Idempotent, for the version is given."""
 

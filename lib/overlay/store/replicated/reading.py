@@ -64,11 +64,11 @@ def is_answer(seen: Seen, look: Look) -> bool:
 class Reading:
     """One read at its origin."""
 
-    __slots__ = ("_name", "_site", "_tag", "_until", "_why", "outcome")
+    __slots__ = ("_site", "_tag", "_until", "_why", "name", "outcome")
 
     def __init__(self, site: Site, name: bytes):
         self._site = site
-        self._name = name
+        self.name = name
         self._tag = tag_of(name)
         self._until = site.ctx.now + site.config.deadline_s
         self._why = "no root answered"
@@ -97,9 +97,15 @@ class Reading:
             self._why = str(pending.error or "the root's answer was none")
             self._site.ctx.after(AGAIN_S, self.begin)
             return
+        self.take(answer)
+
+    def take(self, answer: Seen) -> None:
+        """What is the newest, from whoever knows."""
+        if self.outcome.done:
+            return
         self._site.saw(answer.version)
         if answer.item is None or self._site.is_over(answer.item):
-            self.outcome.fail(NotFound(self._name, answer.version))
+            self.outcome.fail(NotFound(self.name, answer.version))
         elif answer.item.body is None:
             self.outcome.resolve(got(answer.item, answer.item.value))
         else:

@@ -19,6 +19,7 @@ from overlay.core.storage import BlobRef
 from overlay.errors import LocalError
 from overlay.kbr import Pass, Route, Router
 from overlay.store.replicated.config import Acked, Got, Listed, ReplicasConfig, Status, StoreView
+from overlay.store.replicated.detour import Detour, near
 from overlay.store.replicated.grants import Grants
 from overlay.store.replicated.handover import Giver, Receiving
 from overlay.store.replicated.messages import (
@@ -36,6 +37,8 @@ from overlay.store.replicated.messages import (
     Lacks,
     Listing,
     Look,
+    Near,
+    Nearer,
     Offer,
     Offered,
     Seen,
@@ -77,7 +80,7 @@ class Replicas(Protocol):
         "router",
     )
     service = "replicas"
-    answers = (Seen, Written, Lacks, Unequal, Differ, Brought)
+    answers = (Seen, Nearer, Written, Lacks, Unequal, Differ, Brought)
     name = "replicas"
     messages: tuple[type[Message], ...] = (Look, Seen, Offer, Offered)
 
@@ -151,8 +154,18 @@ class Replicas(Protocol):
     def get(self, name: str | bytes) -> Pending[Got]:
         """Read a record. NotFound where there is none, Indefinite where nobody answers in time."""
         reading = Reading(self._site, check_name(name))
-        timer = self.ctx.after(self.config.deadline_s, reading.expire)
-        reading.outcome.when_done(lambda _: timer.cancel())
+        detour = Detour(self._site, tag_of(reading.name))
+        detour.outcome.when_done(lambda found: reading.take(found.result()))
+        timers = (
+            self.ctx.after(self.config.deadline_s, reading.expire),
+            self.ctx.after(2 * self.config.answer_s, detour.begin),
+        )
+
+        def done(_: Pending[Got]) -> None:
+            for timer in timers:
+                timer.cancel()
+
+        reading.outcome.when_done(done)
         reading.begin()
         return reading.outcome
 
@@ -239,6 +252,10 @@ class Replicas(Protocol):
     @on(Look)
     def on_look(self, sender: Contact, look: Look) -> Message:
         return seen_here(self._site, look)
+
+    @on(Near)
+    def on_near(self, sender: Contact, question: Near) -> Message:
+        return near(self._site, question.tag)
 
     @on(Write)
     def on_write(self, sender: Contact, write: Write) -> Message | Pending[Message]:

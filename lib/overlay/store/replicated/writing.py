@@ -26,7 +26,7 @@ SPARE = 2
 class Spread:
     """One item at the root of its key, until w distinct peers have it. `outcome` is how many."""
 
-    __slots__ = ("_asked", "_copies", "_failed", "_holders", "_item", "_site", "_tag", "_until", "outcome")
+    __slots__ = ("_asked", "_copies", "_failed", "_holders", "_item", "_site", "_tag", "_until", "_why", "outcome")
 
     def __init__(self, site: Site, item: Item, holders: Sequence[Contact]):
         self._site = site
@@ -37,6 +37,8 @@ class Spread:
         self._copies: dict[int, None] = {}
         self._asked: dict[int, None] = {}
         self._failed: dict[int, None] = {}
+        self._why = ""
+        """What the last one said that would not keep it: that its disk is full, above all."""
         self.outcome: Pending[int] = Pending()
 
     def begin(self) -> None:
@@ -46,7 +48,8 @@ class Spread:
             return
         if site.ctx.now >= self._until or not site.owns(self._tag):
             site.disturb()
-            self.outcome.fail(RemoteError(f"{len(self._copies)} copies are durable, which are too few"))
+            why = f" ({self._why})" if self._why else ""
+            self.outcome.fail(RemoteError(f"{len(self._copies)} copies are durable, which are too few{why}"))
             return
         line = site.line(site.config.copies + SPARE)
         good = [contact for contact in line if contact.id not in self._failed]
@@ -72,6 +75,7 @@ class Spread:
         def failed(failure: Failure) -> None:
             self._asked.pop(contact.id, None)
             self._failed[contact.id] = None
+            self._why = failure.detail
             site.disturb()
             self.begin()
 
