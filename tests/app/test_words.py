@@ -86,9 +86,9 @@ def test_help_has_every_command() -> None:
 
 
 def test_arguments_of_a_peer() -> None:
-    options = arguments.peer_arguments(["init", "2", "4", "5", "0.5", "--base-port", "9000", "--keep"])
+    options = arguments.peer_arguments(["init", "2", "4", "5", "0.5", "--base-port", "9000", "--keep", "--quota", "3M"])
     assert (options.mode, options.id, options.first, options.second, options.interval) == ("init", 2, 4, 5, 0.5)
-    assert options.keep
+    assert (options.keep, options.quota) == (True, 3 << 20)
     options = arguments.peer_arguments(["--json", "join", "15", "127.0.0.2:12004", "30"])
     assert (options.id, options.known, options.interval, options.json) == (15, "127.0.0.2:12004", 30, True)
     options = arguments.peer_arguments(

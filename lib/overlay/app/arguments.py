@@ -106,6 +106,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    if (match := re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text)) is None:
+        raise LocalError(f"{short(text)} is not a size: 500M, 2G, 4096")
+    return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
+
+
 def _common(parser: argparse.ArgumentParser, *, classroom: bool = True) -> None:
     parser.set_defaults(lasts=not classroom)
     address_options(parser)
@@ -150,6 +156,7 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("values", nargs="*", help=argparse.SUPPRESS)
     _common(parser)
     parser.add_argument("--data", metavar="DIR", help="where this peer's own records are (files/peer-PEER)")
+    parser.add_argument("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
     options = parser.parse_intermixed_args(words)
     if options.mode.lower() == "join" and not options.values:
         return _lasting_arguments(words)
@@ -181,6 +188,7 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("mode", help=argparse.SUPPRESS)
     add("--at", type=convert(of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
+    add("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
     lasting_options(parser)
     _common(parser, classroom=False)
     options = parser.parse_args(words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overlay.app.narrator import address, count
 from overlay.app.parameters import Parameters, preset_of, shape_of_new, shape_wanted, store_of
@@ -15,6 +15,7 @@ from overlay.peer.home import Home, Lasting, id_of
 from overlay.peer.visitor import Visitor
 from overlay.ring.admission import unlike
 from overlay.ring.messages import Shape
+from overlay.store.disk import Index
 
 if TYPE_CHECKING:
     from overlay.peer import Peer
@@ -51,7 +52,12 @@ class LastingProgram(PeerProgram):
         options, bits = self.options, self._shape.bits
         parameters: Parameters = options.config
         preset, store = preset_of(self._shape, parameters), store_of(self._shape, parameters)
-        more = {"preset": preset, "keep": True, "store": store}
+        more: dict[str, Any] = {"preset": preset, "keep": True, "store": store}
+        if options.virtual > 1:
+            # They live and die together, so they may share the syncs of the disk.
+            more["index"] = Index(Path(options.data) / "index.db")
+        if options.quota is not None:
+            more["quota"] = options.quota // options.virtual
         others = [
             self._make(id_of(secret, bits, number), data=Path(options.data) / f"virtual-{number}", **more)
             for number in range(1, options.virtual)

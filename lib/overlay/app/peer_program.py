@@ -106,7 +106,7 @@ class PeerProgram:
             files=options.files,
             on_event=self.on_event,
             on_crash=self.on_crash,
-            **more,
+            **{"quota": options.quota, **more},
         )
 
     def _warn(self) -> None:
