@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from overlay.peer import Outcome
 from overlay.peer.address import show_address
 from overlay.peer.client import NoAnswer
 from overlay.peer.client.places import default_places
-from overlay.peer.client.segments import MAGIC, RESERVED
+from overlay.peer.client.segments import MAGIC, RESERVED, SEGMENT_BYTES
 from overlay.peer.preset import chord
+from overlay.store.desk.messages import PART_BYTES
 from overlay.store.replicated.config import NotFound, ReplicasConfig
 from tests.peer.support import PATIENCE_S
 
@@ -68,10 +70,10 @@ def test_what_is_put_is_read_listed_and_deleted_also_when_the_peer_that_was_name
 
 
 def test_values_of_any_size_pass_between_any_two_peers(ring: list[Peer]) -> None:
-    sizes = (0, 9_000, 16 * 1024, 16 * 1024 + 1, 300_000)
+    sizes = (0, 9_000, 16 * 1024, 16 * 1024 + 1, PART_BYTES + 1, SEGMENT_BYTES, SEGMENT_BYTES + 1)
     with Client(address(ring[0])) as writer, Client(address(ring[2])) as reader:
         for size in sizes:
-            value = bytes(size)
+            value = random.Random(size).randbytes(size)
             for number in range(3):
                 writer.put(f"{size} {number}", value)
                 assert reader.get(f"{size} {number}") == value
@@ -87,11 +89,11 @@ def test_of_a_long_value_that_is_replaced_nothing_stays(ring: list[Peer]) -> Non
 
     with Client(address(ring[0])) as client:
         for _ in range(2):
-            client.put("a", bytes(100_000))
-            assert segments() == 7
+            client.put("a", bytes(3 * SEGMENT_BYTES))
+            assert segments() == 3
         client.put("a", b"short")
         assert segments() == 0
-        client.put("a", bytes(20_000))
+        client.put("a", bytes(SEGMENT_BYTES + 1))
         client.delete("a")
         assert segments() == 0 and client.list() == ()
         with pytest.raises(LocalError, match="the store's own"):

@@ -10,13 +10,14 @@ from overlay.errors import LocalError, NotThere
 
 
 def made(blobs: BlobStore, data: bytes) -> BlobRef:
-    """A body of these bytes. LocalError when the disk will not, or the same body is just coming."""
+    """A body of these bytes, which may be here already. LocalError when the disk will not, or the same body is just coming."""
     ref = BlobRef(hashlib.sha256(data).digest(), len(data))
     partial = blobs.partial(ref)
     try:
         rest = memoryview(data)[partial.have :]
-        partial.write(rest)
-        partial.check(rest)
+        if rest:
+            partial.write(rest)
+            partial.check(rest)
         partial.finish()
     finally:
         partial.close()

@@ -39,8 +39,9 @@ ANSWER_S = 35.0
 """A peer looks for 30 s for those who can do what it was asked (ReplicasConfig.deadline_s)."""
 
 AGAIN_S = 0.5
-WINDOW = 24
+WINDOW = 6
 """Segments that are on their way at a time."""
+
 
 class Source(Protocol):
     """What is read from: any binary file."""
@@ -159,7 +160,7 @@ class AsyncClient:
                 group.create_task(one(number, piece))
                 number += 1
                 if len(rest) < SEGMENT_BYTES:
-                    rest += await asyncio.to_thread(file.read, WINDOW * SEGMENT_BYTES)
+                    rest += await asyncio.to_thread(file.read, SEGMENT_BYTES)
         return Index(id, size, digest.digest())
 
     async def delete(self, name: str | bytes) -> Acked:
@@ -171,7 +172,7 @@ class AsyncClient:
         return acked
 
     async def _put(self, name: bytes, value: bytes, ttl_s: float | None) -> Acked:
-        return self._kept(await self._asker.ask(desk.PutRecord(name, value, self.session, ttl_s or 0.0)))
+        return self._kept(await self._asker.put(desk.PutRecord(name, value, self.session, ttl_s or 0.0)))
 
     async def _drop(self, index: Index | None) -> None:
         """Delete the segments of a version that nobody needs any more. What cannot be asked for now is left behind."""
@@ -216,12 +217,10 @@ class AsyncClient:
 
     async def _read(self, name: bytes) -> Got:
         try:
-            answer = await self._asker.ask(desk.GetRecord(name))
+            answer = await self._asker.get(name)
         except NotFound as error:
             self._saw(error.version)
             raise
-        if not isinstance(answer, desk.Record):
-            raise RemoteError("the peer's answer was none")
         self._saw(answer.version)
         return Got(name, answer.version, answer.value, answer.expires)
 

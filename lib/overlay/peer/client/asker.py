@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
 
 from overlay.core.message import Contact, Message
 from overlay.errors import LocalError, RemoteError
@@ -18,8 +20,21 @@ from overlay.store.replicated.config import NotFound
 ASK_S = 3.0
 """For what a peer answers of itself."""
 
+READS = 16
+"""Answers with values that are waited for at a time: a peer drops what it cannot send, beyond a MiB."""
+
+LONG_PUTS = 8
+"""Values in parts that are sent at a time."""
+
+BUSY_S = 0.2
+"""Before a peer is asked again that has too much to do."""
+
 MAX_RING = 1024
 MAX_KNOWN = 32
+
+
+class Busy(RemoteError):
+    """Not now: the peer does too much already, or does not know its place yet."""
 
 
 class Asker:
@@ -34,20 +49,73 @@ class Asker:
         self._stranger = Stranger()
         self._line: Line | None = None
         self._opening = asyncio.Lock()
+        self._reads = asyncio.Semaphore(READS)
+        self._long_puts = asyncio.Semaphore(LONG_PUTS)
 
     async def ask(self, question: Message) -> Message:
         """At the desk of any peer that answers, the one that did so before first."""
-        error: Exception = NoAnswer("no peer answers")
-        for _ in range(len(self._places) + 1):
+        return await self._on_line(lambda line: at_desk(line, question, self._timeout_s))
+
+    async def put(self, record: desk.PutRecord) -> Message:
+        """The same for a record of any length up to MAX_VALUE: in parts where it is longer than one."""
+        value = record.value
+        ends = range(desk.PART_BYTES, len(value), desk.PART_BYTES)
+        if not ends:
+            return await self.ask(record)
+        ticket = self._stranger.next_number()
+        parts = [desk.PutPart(ticket, end - desk.PART_BYTES, value[end - desk.PART_BYTES : end]) for end in ends]
+        last = msgspec.structs.replace(record, value=value[ends[-1] :], ticket=ticket)
+
+        async def put(line: Line) -> Message:
+            # All go out at once and in order; the first failure is the one that counts.
+            async with self._long_puts:
+                asked = [asyncio.ensure_future(at_desk(line, part, self._timeout_s)) for part in [*parts, last]]
+                try:
+                    return (await asyncio.gather(*asked))[-1]
+                finally:
+                    for one in asked:
+                        one.cancel()
+
+        return await self._on_line(put)
+
+    async def get(self, name: bytes) -> desk.Record:
+        """A record with the whole of its value."""
+
+        async def get(line: Line) -> Message:
+            record = await self._read(line, desk.GetRecord(name))
+            if not isinstance(record, desk.Record) or record.size <= len(record.value):
+                return record
+            offsets = range(len(record.value), record.size, desk.PART_BYTES)
+            asked = [self._read(line, desk.GetPart(record.ticket, offset)) for offset in offsets]
+            parts = [part.data for part in await asyncio.gather(*asked) if isinstance(part, desk.Part)]
+            return msgspec.structs.replace(record, value=b"".join((record.value, *parts)))
+
+        record = await self._on_line(get)
+        if not isinstance(record, desk.Record) or record.size > len(record.value):
+            raise RemoteError("the peer's answer was none")
+        return record
+
+    async def _read(self, line: Line, question: Message) -> Message:
+        async with self._reads:
+            return await at_desk(line, question, self._timeout_s)
+
+    async def _on_line(self, work: Callable[[Line], Awaitable[Message]]) -> Message:
+        """On the connection to any peer; once more where it breaks, and later where the peer has too much to do."""
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        breaks = 0
+        while True:
             line = await self._current()
             try:
-                return await at_desk(line, question, self._timeout_s)
-            except NoAnswer as silence:
-                if line.is_open:
-                    raise
+                return await work(line)
+            except NoAnswer:
                 # The connection broke: another peer can do it, and once more is no harm.
-                error = silence
-        raise error
+                breaks += 1
+                if line.is_open or breaks > len(self._places):
+                    raise
+            except Busy:
+                if asyncio.get_running_loop().time() >= until:
+                    raise
+                await asyncio.sleep(BUSY_S)
 
     async def ring(self) -> tuple[Contact, ...]:
         """All peers that answer, by walking the successors."""
@@ -133,4 +201,4 @@ def _error_of(failed: desk.Failed, name: bytes) -> Exception:
             return NoRoom(failed.why)
         case desk.WRONG:
             return LocalError(failed.why)
-    return RemoteError(failed.why)
+    return Busy(failed.why)

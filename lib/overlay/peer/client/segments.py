@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import msgspec
 
 from overlay.errors import RemoteError
-from overlay.store.replicated.messages import INLINE_BYTES
 
-SEGMENT_BYTES = INLINE_BYTES
+SEGMENT_BYTES = 512 * 1024
+"""What is longer is cut. CFS has 8 KiB, for latency; ours are whole files rather than parts of a file system."""
 RESERVED = b"\0"
 """How the names of segments begin, and no others."""
 

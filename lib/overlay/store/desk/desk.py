@@ -19,27 +19,35 @@ from overlay.store.desk.messages import (
     FULL,
     LIST_BYTES,
     MISSING,
+    PART_BYTES,
     SERVICE,
     UNKNOWN,
     WRONG,
     AskStatus,
     DeleteRecord,
     Failed,
+    GetPart,
     GetRecord,
     Kept,
     Kind,
     ListRecords,
+    Part,
+    PutPart,
     PutRecord,
     Record,
     Records,
     StatusIs,
 )
+from overlay.store.desk.parts import Parts
 from overlay.store.replicated.config import Acked, Got, NotFound
 from overlay.store.replicated.messages import NEVER
 from overlay.store.replicated.replicas import Replicas
 
 MAX_OPEN = 512
 """Questions of clients that are being answered at a time; more are told to come again."""
+
+FULL_SAYS = "no room for"
+"""The words of NoSpace: a Failure carries no more of it than its text, and a root no more of its replicas' than that."""
 
 ROW_BYTES = 64
 """What a listed record takes besides its name."""
@@ -48,17 +56,31 @@ ROW_BYTES = 64
 class Desk(Protocol):
     """See the module."""
 
-    __slots__ = ("_open", "_replicas")
+    __slots__ = ("_open", "_parts", "_replicas")
     service = SERVICE
 
     def __init__(self, replicas: Replicas):
         self._replicas = replicas
         self._open = 0
+        self._parts: Parts
+
+    def start(self) -> None:
+        self._parts = Parts(self.ctx)
+
+    @on(PutPart)
+    def on_part(self, sender: Contact, part: PutPart) -> Message | None:
+        why = self._parts.add(sender, part.ticket, part.offset, part.data)
+        return Failed(BUSY, why) if why else None
 
     @on(PutRecord)
     def on_put(self, sender: Contact, put: PutRecord) -> Message | Pending[Message]:
-        ttl_s = put.ttl_s or None
-        return self._do(lambda: self._replicas.put(put.name, put.value, after=put.after, ttl_s=ttl_s), _kept)
+        value, ttl_s = put.value, put.ttl_s or None
+        if put.ticket:
+            before = self._parts.take(sender, put.ticket)
+            if before is None:
+                return Failed(BUSY, "the parts of the value are not here")
+            value = before + value
+        return self._do(lambda: self._replicas.put(put.name, value, after=put.after, ttl_s=ttl_s), _kept)
 
     @on(DeleteRecord)
     def on_delete(self, sender: Contact, delete: DeleteRecord) -> Message | Pending[Message]:
@@ -66,7 +88,21 @@ class Desk(Protocol):
 
     @on(GetRecord)
     def on_get(self, sender: Contact, get: GetRecord) -> Message | Pending[Message]:
-        return self._do(lambda: self._replicas.get(get.name), _record)
+        return self._do(lambda: self._replicas.get(get.name), lambda got: self._record(sender, got))
+
+    def _record(self, asker: Contact, got: Got) -> Message:
+        size = len(got.value)
+        if size <= PART_BYTES:
+            return Record(got.version, got.value, got.expires, size)
+        ticket = self._parts.keep(asker, got.value)
+        if not ticket:
+            return Failed(BUSY, "too much is on its way through this peer")
+        return Record(got.version, got.value[:PART_BYTES], got.expires, size, ticket)
+
+    @on(GetPart)
+    def on_get_part(self, sender: Contact, question: GetPart) -> Message:
+        data = self._parts.part(sender, question.ticket, question.offset)
+        return Part(data) if data is not None else Failed(BUSY, "this value is not held any more")
 
     @on(ListRecords)
     def on_list(self, sender: Contact, question: ListRecords) -> Message:
@@ -92,7 +128,7 @@ class Desk(Protocol):
         try:
             pending = verb()
         except LocalError as error:
-            return failed_by(error)
+            return Failed(WRONG, str(error)[:512])
         answer: Pending[Message] = Pending()
         self._open += 1
 
@@ -108,20 +144,13 @@ def _kept(acked: Acked) -> Message:
     return Kept(acked.version, acked.copies)
 
 
-def _record(got: Got) -> Message:
-    return Record(got.version, got.value, got.expires)
-
-
 def failed_by(error: Exception) -> Failed:
-    """The answer that tells an error."""
+    """The answer that tells an error of the ring, or of this peer's disk."""
     kind: Kind = BUSY
-    match error:
-        case NotFound():
-            kind = MISSING
-        case NoSpace():
-            kind = FULL
-        case LocalError():
-            kind = WRONG
-        case Indefinite():
-            kind = UNKNOWN
+    if isinstance(error, NotFound):
+        kind = MISSING
+    elif isinstance(error, NoSpace) or FULL_SAYS in str(error):
+        kind = FULL
+    elif isinstance(error, Indefinite):
+        kind = UNKNOWN
     return Failed(kind, str(error)[:512], error.version if isinstance(error, NotFound) else NEVER)

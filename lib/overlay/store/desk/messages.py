@@ -9,7 +9,7 @@ import msgspec
 from overlay.core.message import Command, Message
 from overlay.ids import Key
 from overlay.store.replicated.config import Listed, Status
-from overlay.store.replicated.messages import INLINE_BYTES, MAX_NAME, NEVER, Name, Version
+from overlay.store.replicated.messages import MAX_NAME, NEVER, VALUE_BYTES, Name, Version
 
 SERVICE = "desk"
 
@@ -21,21 +21,41 @@ BUSY: Final = "busy"
 Kind = Literal["missing", "unknown", "full", "wrong", "busy"]
 """Why it was not done: there is no such record; nobody knows whether it was; no room; it cannot be; not now."""
 
+MAX_VALUE = VALUE_BYTES
+PART_BYTES = 40 * 1024
+"""Of a value in one message."""
+
 LIST_BYTES = 40 * 1024
 """Of names in one answer, so that it stays below a frame."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
+PartOfValue = Annotated[bytes, msgspec.Meta(max_length=PART_BYTES)]
+Ticket = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+
+
+class PutPart(Command, frozen=True):
+    """A part of a value that is to be put. Answered by Done; in order, from the beginning."""
+
+    ticket: Ticket
+    """The client's own number for this value."""
+    offset: int
+    data: PartOfValue
+
+
 class PutRecord(Command, frozen=True):
     """Store this value."""
 
     name: Name
-    value: Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)]
+    value: PartOfValue
+    """Its end, where parts have come before."""
     after: Version = NEVER
     """The greatest version that the session was told of."""
     ttl_s: Seconds = 0.0
     """0: for ever."""
+    ticket: Ticket = 0
+    """Of the parts that have come before; 0: none have."""
 
 
 class DeleteRecord(Command, frozen=True):
@@ -63,7 +83,25 @@ class Record(Command, frozen=True):
 
     version: Version
     value: bytes
+    """Its beginning, where there is more of it."""
     expires: float = 0.0
+    size: int = 0
+    """Of the whole value."""
+    ticket: int = 0
+    """What the rest is fetched by."""
+
+
+class GetPart(Command, frozen=True):
+    """The part of a value from here on."""
+
+    ticket: int
+    offset: int
+
+
+class Part(Command, frozen=True):
+    """The answer."""
+
+    data: bytes
 
 
 class ListRecords(Command, frozen=True):
@@ -103,5 +141,5 @@ class Failed(Command, frozen=True):
     """Of the deletion, where a record is missing."""
 
 
-QUESTIONS: tuple[type[Message], ...] = (PutRecord, DeleteRecord, GetRecord, ListRecords, AskStatus)
-ANSWERS: tuple[type[Message], ...] = (Kept, Record, Records, StatusIs, Failed)
+QUESTIONS: tuple[type[Message], ...] = (PutPart, PutRecord, DeleteRecord, GetRecord, GetPart, ListRecords, AskStatus)
+ANSWERS: tuple[type[Message], ...] = (Kept, Record, Part, Records, StatusIs, Failed)
