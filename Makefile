@@ -35,9 +35,10 @@ check: $(VENV)/checks  ## style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-sweep: $(VENV)/installed  ## thousands of simulated rings, and of stores, under faults (SEEDS=2000)
+sweep: $(VENV)/installed  ## thousands of simulated rings, stores and peers that last, under faults (SEEDS=2000)
 	@$(PY) -m tests.sweep --seeds $(SEEDS) $(ARGS)
 	@$(PY) -m tests.sweep --store --seeds $(SEEDS) $(ARGS)
+	@$(PY) -m tests.sweep --lasting --seeds $(SEEDS) $(ARGS)
 
 fuzz: $(VENV)/installed  ## MINUTES=30 of fuzzing
 	@$(PY) -m tests.fuzz --minutes $(MINUTES) $(ARGS)

@@ -84,6 +84,7 @@ def test_a_ring_is_begun_joined_robbed_of_its_first_peer_and_found_again(start: 
     first.signal(signal.SIGKILL)
     for other in others:
         other.line(f"Peer {label(ids['a'])} is no longer alive")
+    first.ended()  # only then is its port free again
     again = start("join --data a --interval 0.5 --json")
     wait_for_ring(port, set(ids.values()))
     again.type("status")

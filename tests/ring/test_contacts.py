@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
-from overlay.core.protocol import Protocol
 from overlay.errors import Indefinite, RemoteError
 from overlay.ids import Key
 from overlay.peer.parts import PeerParts
 from overlay.peer.preset import Preset, chord
-from overlay.ring.contacts import MAX_REMEMBERED, SAVE_S
-from overlay.sim import Faults, Simulation
+from overlay.ring.contacts import LOOK_S, MAX_REMEMBERED
+from overlay.sim import Faults
 from overlay.sim.disk import Disk
-
-PRESET = chord(160, 4)
-
-
-class Lasting:
-    """A simulated ring of peers with disks."""
-
-    def __init__(self, seed: int, size: int, network: Faults | None = None):
-        self.sim = Simulation(seed, network)
-        self.rng = random.Random(seed)
-        self.parts: dict[Contact, PeerParts] = {}
-        """By the first incarnation."""
-        self.places: list[Contact] = []
-        for index in range(size):
-            me = Contact(Key(self.rng.getrandbits(160)), f"10.0.0.{index + 1}", 5000, 1)
-            self.sim.start(self.sim.add(me, *self._make(me)))
-            self.places.append(me)
-            joining = self.of(me).come_back(True) if not index else self.of(me).join((None, "10.0.0.1", 5000), 10)
-            self.sim.run_until(joining, 60)
-
-    def _make(self, contact: Contact) -> tuple[Protocol, ...]:
-        parts = PeerParts(1.0, PRESET)
-        self.parts[contact] = parts
-        return parts.protocols()
-
-    def of(self, place: Contact) -> PeerParts:
-        """The protocols of the latest incarnation."""
-        return max((me.boot, parts) for me, parts in self.parts.items() if me.address == place.address)[1]
-
-    def restart(self, place: Contact, *, begins: bool = False) -> Pending[bool]:
-        self.sim.restart(place, self._make)
-        return self.of(place).come_back(begins)
-
-    def is_whole(self) -> bool:
-        """Whether every peer's first successor and predecessor are those of one ring of all."""
-        line = sorted(self.places, key=lambda place: place.id)
-        for index, place in enumerate(line):
-            ring = self.of(place).ring.chord
-            before, after = line[index - 1], line[(index + 1) % len(line)]
-            if not ring.member or ring.before is None or ring.before.id != before.id or ring.first.id != after.id:
-                return False
-        return True
+from tests.lasting import PRESET, Lasting
+from tests.sweep.lasting import LastingRun
 
 
 @pytest.mark.parametrize("begins", [False, True])
@@ -83,6 +40,21 @@ def test_all_are_started_again_at_once_and_the_least_begins() -> None:
     least = min(range(6), key=lambda index: ring.places[index].id)
     assert came_back == [index != least for index in range(6)]
     ring.sim.run_until(ring.is_whole, 30)
+
+
+def test_all_quit_in_good_order_and_any_may_be_started_first() -> None:
+    ring = Lasting(12, 3)
+    ring.sim.run_for(10)
+    for place in ring.places:
+        left = Pending[None]()
+        ring.of(place).leave(lambda left=left: left.resolve(None))
+        ring.sim.run_until(left, 60)
+        ring.sim.stop(place)
+        ring.sim.run_for(5)
+    for place in reversed(ring.places):
+        ring.restart(place)
+        ring.sim.run_for(20)
+    ring.sim.run_until(ring.is_whole, 60)
 
 
 def test_two_rings_that_were_begun_apart_become_one() -> None:
@@ -120,42 +92,15 @@ def test_what_is_remembered_is_bounded_and_outlives_a_ring_of_one() -> None:
     for place in ring.places:
         if place is not survivor:
             ring.sim.crash(place)
-    ring.sim.run_for(60 + SAVE_S)
+    ring.sim.run_for(60 + LOOK_S)
     last = ring.of(survivor)
     assert last.ring.chord.first == survivor
     assert last.contacts is not None and last.contacts.remembered
 
 
-@pytest.mark.parametrize("seed", [2, 11, 17])
+@pytest.mark.parametrize("seed", range(8))
 def test_after_crashes_restarts_and_partitions_it_is_one_ring_again(seed: int) -> None:
-    rng, network = random.Random(seed), Faults(loss=0.1)
-    ring = Lasting(seed, 8, network)
-    down: list[Contact] = []
-
-    def crash(*places: Contact) -> None:
-        for place in places:
-            if place not in down:
-                down.append(place)
-                ring.sim.crash(ring.of(place).ring.chord.ctx.me)
-
-    for _ in range(20):
-        match rng.randrange(8):
-            case 0 | 1 | 2:
-                crash(rng.choice(ring.places))
-            case 3 | 4 | 5 if down:
-                ring.restart(down.pop(rng.randrange(len(down))), begins=rng.random() < 0.2)
-            case 6:
-                crash(*ring.places)
-            case 7:
-                line = rng.sample(ring.places, len(ring.places))
-                network.partition(line[:4], line[4:])
-        ring.sim.run_for(rng.choice([0.0, 0.3, 2.0, 10.0, 40.0]))
-        if rng.random() < 0.3:
-            network.heal()
-    network.heal()
-    for place in down:
-        ring.restart(place)
-    ring.sim.run_until(ring.is_whole, 900)
+    LastingRun(seed).run()
 
 
 def newcomer(ring: Lasting, host: str, *, preset: Preset = PRESET) -> PeerParts:

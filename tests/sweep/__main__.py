@@ -13,11 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, "lib")
 
+from tests.sweep.lasting import LastingRun, one_lasting
 from tests.sweep.run import RingRun, one
 from tests.sweep.storing import SMALL, StoreRun, one_store
 
 PROGRESS = Path(".sweep.json")
 """Which seeds of an interrupted sweep are done."""
+
+KINDS = {"rings": one, "stores": one_store, "lasting rings": one_lasting}
+"""What can be swept, and what runs one seed of it."""
+OPTIONS = {"rings": "", "stores": " --store", "lasting rings": " --lasting"}
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -34,7 +39,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise Interrupted(number)
 
 
-def replay(run: RingRun | StoreRun) -> int:
+def replay(run: RingRun | StoreRun | LastingRun) -> int:
     """Run one seed and show where it goes wrong."""
     try:
         run.run()
@@ -45,17 +50,17 @@ def replay(run: RingRun | StoreRun) -> int:
     return 0
 
 
-def _load(first: int, count: int, store: bool) -> tuple[set[int], list[int]]:
+def _load(first: int, count: int, kind: str) -> tuple[set[int], list[int]]:
     if PROGRESS.exists():
         state = json.loads(PROGRESS.read_text())
-        if state["of"] == [first, count, store]:
+        if state["of"] == [first, count, kind]:
             return set(state["done"]), state["wrong"]
     return set(), []
 
 
-def sweep(first: int, count: int, jobs: int, *, store: bool = False) -> int:
+def sweep(first: int, count: int, jobs: int, *, kind: str = "rings") -> int:
     """Run many seeds; 1 if any was wrong. Interrupted, it is 128 and the signal's number, and the next sweep goes on there."""
-    done, wrong = _load(first, count, store)
+    done, wrong = _load(first, count, kind)
     todo = [seed for seed in range(first, first + count) if seed not in done]
     if done:
         print(f"going on: {len(done)} of {count} seeds are done already")
@@ -66,12 +71,12 @@ def sweep(first: int, count: int, jobs: int, *, store: bool = False) -> int:
             signal.signal(number, _interrupt)
     try:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-            for seed, complaint in pool.imap_unordered(one_store if store else one, todo, chunksize=4):
+            for seed, complaint in pool.imap_unordered(KINDS[kind], todo, chunksize=4):
                 done.add(seed)
                 if complaint:
                     wrong.append(seed)
                     print(
-                        f"\nseed {seed}: {complaint}\n  replay it: python -m tests.sweep{' --store' if store else ''} --seed {seed}"
+                        f"\nseed {seed}: {complaint}\n  replay it: python -m tests.sweep{OPTIONS[kind]} --seed {seed}"
                     )
                 if sys.stderr.isatty() or len(done) % 200 == 0:
                     rate = max(1, len(done) - count + len(todo)) / (time.monotonic() - began)
@@ -81,11 +86,11 @@ def sweep(first: int, count: int, jobs: int, *, store: bool = False) -> int:
                         f"{len(done)}/{count} seeds, {len(wrong)} wrong, {left:.0f} s left ", end=end, file=sys.stderr
                     )
     except Interrupted as interrupted:
-        PROGRESS.write_text(json.dumps({"of": [first, count, store], "done": sorted(done), "wrong": wrong}))
+        PROGRESS.write_text(json.dumps({"of": [first, count, kind], "done": sorted(done), "wrong": wrong}))
         print(f"\ninterrupted after {len(done)} of {count} seeds; the same command goes on from there")
         return 128 + interrupted.number
     PROGRESS.unlink(missing_ok=True)
-    print(f"{count} {'stores' if store else 'rings'}, seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
+    print(f"{count} {kind}, seeds from {first}: {len(wrong)} wrong {sorted(wrong) or ''}")
     return 1 if wrong else 0
 
 
@@ -97,10 +102,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--seed", type=int, help="replay one seed and show what goes wrong")
     parser.add_argument("--store", action="store_true", help="the replicated store, and not the classroom's ring")
+    parser.add_argument("--lasting", action="store_true", help="peers that last, and come back into their ring")
     parser.add_argument("--small", action="store_true", help="with --store and --seed: a run as in the tests")
     arguments = parser.parse_args()
+    kind = "stores" if arguments.store else "lasting rings" if arguments.lasting else "rings"
     if arguments.seed is None:
-        return sweep(arguments.first, arguments.seeds, arguments.jobs, store=arguments.store)
+        return sweep(arguments.first, arguments.seeds, arguments.jobs, kind=kind)
+    if arguments.lasting:
+        return replay(LastingRun(arguments.seed))
     if arguments.store:
         return replay(StoreRun(arguments.seed, **(SMALL if arguments.small else {})))
     return replay(RingRun(arguments.seed))

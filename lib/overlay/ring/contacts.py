@@ -55,7 +55,7 @@ class Contacts(Protocol):
         self.admission = admission
         self.chord = admission.chord
         self.remembered: tuple[Contact, ...] = ()
-        """What is on the disk: neighbors first, then fingers, then those of earlier."""
+        """What is on the disk: neighbors first, then fingers, then those of earlier. Who left may come back too."""
         self._saving = False
         self._turn = 0
         self.chord.on_change.append(self._look)
@@ -96,7 +96,7 @@ class Contacts(Protocol):
         around = [*chord.successors, *chord.behind.contacts, *reversed(list(chord.shortcuts())), *self.remembered]
         found: dict[int, Contact] = {}
         for contact in around:
-            if contact.boot and contact.id != self.ctx.me.id and not chord.gone.left(contact):
+            if contact.boot and contact.id != self.ctx.me.id:
                 found.setdefault(contact.id, contact)
         return tuple(found.values())[:MAX_REMEMBERED]
 
