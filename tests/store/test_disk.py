@@ -290,6 +290,25 @@ def test_peers_with_one_index_share_it_and_take_their_entries_home_again(tmp_pat
         disk.close()
 
 
+def test_a_folder_with_an_index_in_it_can_be_moved(tmp_path: Path) -> None:
+    before, behind = tmp_path / "before", tmp_path / "behind"
+    disk = opened(before / "one", index=Index(before / "index.db"))
+    keep(disk, "2067", BODY)
+    disk.close()
+    before.rename(behind)
+    for index in (Index(behind / "index.db"), None):
+        disk = opened(behind / "one", index=index)
+        assert disk.entries("records") == {"record/2067": Entry(b"v", ref_of(BODY))}
+        disk.close()
+    disk = opened(behind / "one", index=Index(behind / "index.db"))
+    disk.close()
+    (behind / "index.db").unlink()
+    disk = opened(behind / "one")
+    assert (disk.entries("records"), disk.damaged) == ({}, ("shared",))
+    assert disk.source(ref_of(BODY)) is not None, "nobody knows whose it is"
+    disk.close()
+
+
 def test_writes_that_wait_together_share_their_commits_and_one_that_is_wrong_fails_alone(tmp_path: Path) -> None:
     class Counting(System):
         commits = 0

@@ -44,7 +44,7 @@ class Home:
         where = self._mark()
         if self._shared is not None:
             self._owner, self._is_marked = os.urandom(8).hex(), False
-            if where is not None and where[1] == self._shared.path.absolute():
+            if where is not None and where[1] == Path(os.path.normpath(self._shared.path.absolute())):
                 self._owner, self._is_marked = where[0], True
             elif where is not None:
                 self._move(Index(where[1], self._system), where[0])
@@ -83,7 +83,7 @@ class Home:
     def mark(self) -> None:
         """Let the folder say where its entries are; before the first of them is."""
         if self._shared is not None and not self._is_marked:
-            self._hidden.write(MARK, f"{self._owner}\n{self._shared.path.absolute()}".encode())
+            self._hidden.write(MARK, f"{self._owner}\n{self._way_to(self._shared.path)}".encode())
             self._is_marked = True
 
     def root(self) -> None:
@@ -112,7 +112,14 @@ class Home:
             owner, _, path = self._hidden.read(MARK, 8192).decode().partition("\n")
         except (OSError, UnicodeDecodeError):
             return None
-        return owner, Path(path)
+        return owner, Path(os.path.normpath(self._hidden.path.absolute() / path))
+
+    def _way_to(self, path: Path) -> str:
+        try:
+            # So that a folder which has both in it may be moved.
+            return os.path.relpath(path.absolute(), self._hidden.path.absolute())
+        except ValueError:
+            return str(path.absolute())
 
     def _move(self, source: Index, owner: str) -> None:
         if not source.is_there:
