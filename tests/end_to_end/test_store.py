@@ -160,6 +160,15 @@ def test_a_ring_in_the_background_is_begun_used_and_ended(shell: Shell, tmp_path
     shell("get", "note", "--at", up["peer"]["at"], "-o", "x", status=4, says="no peer answers at")
 
 
+def test_a_ring_that_is_full_says_so(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "soon.toml").write_text("[store]\nwrite_s = 1\ndeadline_s = 3\n[pings]\ninterval_s = 0.5")
+    shell("up", "--quota", "1M", "--config", "soon.toml")
+    (tmp_path / "large").write_bytes(random.Random(1).randbytes(2 << 20))
+    shell("put", "large", status=6, says="no room for")
+    shell("put", "-", "--name", "small", piped=b"1")
+    assert shell("list", "--json").count(b"\n") == 1
+
+
 def test_a_stale_process_number_is_nobodys(shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "share" / "overlay"
     up = json.loads(shell("up", "--json"))["peer"]

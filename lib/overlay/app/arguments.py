@@ -188,7 +188,6 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("mode", help=argparse.SUPPRESS)
     add("--at", type=convert(of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
-    add("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
     lasting_options(parser)
     _common(parser, classroom=False)
     options = parser.parse_args(words)
@@ -210,6 +209,7 @@ def lasting_options(parser: argparse.ArgumentParser) -> None:
     add("--interval", type=convert(interval), metavar="S", help="between pings (3)")
     add("--config", type=convert(_config), metavar="FILE", help="these parameters; config/params.toml has all of them")
     add("--virtual", type=convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
+    add("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
 
 
 def settle(options: argparse.Namespace) -> None:

@@ -24,7 +24,15 @@ import msgspec
 
 import overlay
 from overlay.app import jsonlines
-from overlay.app.arguments import address_options, convert, lasting_options, make_parser, of_a_ring, settle
+from overlay.app.arguments import (
+    address_options,
+    convert,
+    lasting_options,
+    make_parser,
+    of_a_ring,
+    peer_arguments,
+    settle,
+)
 from overlay.app.narrator import address
 from overlay.app.terminal import Output, last_line
 from overlay.errors import LocalError
@@ -288,19 +296,11 @@ def serve(options: argparse.Namespace, output: Output) -> int:
                 self._write(left=str(pending.error))
             super()._left(pending)
 
-    words = argparse.Namespace(
-        **{
-            **vars(options),
-            "mode": "create" if options.at is None else "join",
-            "data": str(folder / "peer"),
-            "files": str(folder / "files"),
-            "lasts": True,
-            "json": False,
-            "quiet": False,
-            "verbose": False,
-            "log_file": None,
-        }
+    given = {name: value for name, value in vars(options).items() if name not in ("action", "serve", "folder", "json")}
+    given.update(
+        mode="create" if options.at is None else "join", data=str(folder / "peer"), files=str(folder / "files")
     )
+    words = argparse.Namespace(**{**vars(peer_arguments(["create"])), **given})
     said = begin(words, hidden_kinds(words))
     status = Background(words, said, real_peer).run()
     running = read_running(folder)
