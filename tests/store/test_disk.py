@@ -353,6 +353,33 @@ def test_two_do_not_share_a_folder(disk: FolderDisk, tmp_path: Path) -> None:
     opened(tmp_path).close()
 
 
+def test_whoever_is_told_that_something_is_durable_may_close_the_disk(disk: FolderDisk, tmp_path: Path) -> None:
+    outcomes: list[LocalError | None] = []
+    disk.write_all([("a", (Write("1", Entry(b"1")),))], lambda _: disk.close())
+    commit = disk.write_all([("a", (Write("2", Entry(b"2")),))], outcomes.extend)
+    commit()
+    assert outcomes == [None]
+    with pytest.raises(LocalError, match="closed"):
+        disk.write("a", (Write("3", Entry(b"3")),))
+    disk = opened(tmp_path)
+    assert disk.entries("a") == {"1": Entry(b"1"), "2": Entry(b"2")}
+    disk.close()
+
+
+def test_an_end_waits_for_what_is_being_committed(disk: FolderDisk, tmp_path: Path) -> None:
+    outcomes: list[LocalError | None] = []
+    commit = disk.write_all([("a", (Write("1", Entry(b"1")),))], outcomes.extend)
+    ending = threading.Thread(target=disk.close)
+    ending.start()
+    commit()
+    ending.join(60)
+    assert not ending.is_alive()
+    assert outcomes == [None]
+    disk = opened(tmp_path)
+    assert disk.entries("a") == {"1": Entry(b"1")}
+    disk.close()
+
+
 # Bodies that come --------------------------------------------------------------------------------------------
 
 

@@ -126,7 +126,9 @@ class FolderDisk:
             self._end_scrub()
             self._bodies.forsake()
             lock_fd, self._lock_fd = self._lock_fd, -1
-            self._wait(PATIENCE_S)
+            if not self._home.is_committing_here:
+                # Else what is waited for is durable, or waits for ourselves.
+                self._wait(PATIENCE_S)
             if lock_fd >= 0:
                 self._home.close()
                 os.close(lock_fd)

@@ -80,6 +80,11 @@ class Home:
         self._index.write(self._owner, parts, on_done)
         return self._index.commit
 
+    @property
+    def is_committing_here(self) -> bool:
+        """See `Index`."""
+        return self._index.is_committing_here
+
     def mark(self) -> None:
         """Let the folder say where its entries are; before the first of them is."""
         if self._shared is not None and not self._is_marked:

@@ -67,6 +67,7 @@ class Index:
     """Made anew or opened with the first row that is read or written; from any thread."""
 
     __slots__ = (
+        "_committer",
         "_committing",
         "_connection",
         "_holders",
@@ -87,6 +88,7 @@ class Index:
         self._queue = threading.Lock()
         self._waiting: list[_Job] = []
         self._committing = self._is_spent = False
+        self._committer = 0
         self._holders = 0
 
     def hold(self) -> None:
@@ -138,6 +140,7 @@ class Index:
             if self._committing:
                 return
             self._committing = True
+            self._committer = threading.get_ident()
         try:
             while group := self._next_group():
                 self._commit(group)
@@ -146,6 +149,11 @@ class Index:
         except BaseException:
             self._committing = False
             raise
+
+    @property
+    def is_committing_here(self) -> bool:
+        """Whether this very thread is committing, and has been called by somebody whom it told."""
+        return self._committing and self._committer == threading.get_ident()
 
     def _next_group(self) -> list[_Job]:
         with self._queue:
@@ -230,6 +238,8 @@ class Index:
                 self._system.unlink(self._ballast)
 
     def _open(self, *, ballast: bool = True) -> Connection:
+        if not self._holders:
+            raise LocalError(f"{self.path} is closed")
         if self._connection is None:
             if ballast:
                 self._take_ballast()
