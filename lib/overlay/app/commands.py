@@ -14,6 +14,8 @@ from overlay.app.narrator import address
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 
+MAX_STORED_NAME = 1024
+
 
 class Command(msgspec.Struct, frozen=True):
     """What may be typed, and what it is for."""
@@ -46,6 +48,18 @@ PEER_COMMANDS = _table(
     ("help", "", "this list"),
     ("quit", "", "leave the ring; a second time: at once"),
 )
+
+LASTING_COMMANDS = {
+    **PEER_COMMANDS,
+    **_table(
+        ("put", "FILE [RECORD]", "keep a file in the ring's store, under its own name or another"),
+        ("get", "RECORD [FILE]", "read it into a new file"),
+        ("delete", "RECORD", "delete it at all peers"),
+        ("list", "[PREFIX]", "all records of the ring's store"),
+        ("copies", "", "every peer's part of the store"),
+    ),
+}
+"""Of a peer outside the classroom, which carries a store."""
 
 RUNNER_COMMANDS = _table(
     ("join", "PEER KNOWN", "start PEER, which joins through the peer KNOWN"),
@@ -100,11 +114,25 @@ def switch(text: str) -> bool:
     return text.lower() == "on"
 
 
+def stored_name(text: str) -> str:
+    """The name of a record in a ring's store: 1 to 1024 bytes of UTF-8."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise LocalError(f"{short(text)} is not UTF-8") from None
+    if not 1 <= size <= MAX_STORED_NAME:
+        raise LocalError(f"a name has 1 to {MAX_STORED_NAME} bytes, not {size}")
+    return text
+
+
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "PEER": peer_id,
     "KNOWN": known_peer,
     "NAME": record_name,
     "SWITCH": switch,
+    "FILE": str,
+    "RECORD": stored_name,
+    "PREFIX": str,
 }
 
 

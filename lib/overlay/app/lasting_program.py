@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import queue
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overlay.app.commands import LASTING_COMMANDS
 from overlay.app.narrator import address, count
 from overlay.app.parameters import Parameters, preset_of, shape_of_new, shape_wanted, store_of
 from overlay.app.peer_program import PeerProgram
+from overlay.app.terminal import Output
 from overlay.core.pending import Pending
-from overlay.errors import Indefinite, LocalError
+from overlay.errors import Indefinite, LocalError, OverlayError
 from overlay.ids import in_full, label
 from overlay.peer.home import Home, Lasting, id_of
+from overlay.peer.outcome import Outcome
 from overlay.peer.visitor import Visitor
 from overlay.ring.admission import unlike
 from overlay.ring.messages import Shape
@@ -21,6 +28,9 @@ if TYPE_CHECKING:
     from overlay.peer import Peer
 
 
+STORE_WORDS = ("put", "get", "delete", "list", "copies")
+
+
 def words_of(shape: Shape) -> str:
     """What kind of ring it is."""
     copies = dict(shape.agreed).get("store.copies")
@@ -28,10 +38,28 @@ def words_of(shape: Shape) -> str:
     return f"ids of {shape.bits} bits{kept} and lists of {shape.successors} successors"
 
 
+def _work(line: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        line.get()()
+
+
 class LastingProgram(PeerProgram):
     """A peer whose id, port and contacts are those of its folder."""
 
+    commands = LASTING_COMMANDS
+    waiting_commands = (*PeerProgram.waiting_commands, *STORE_WORDS)
     _shape: Shape
+
+    def __init__(self, options: argparse.Namespace, output: Output, make_peer: Callable[..., Peer]):
+        super().__init__(options, output, make_peer)
+        self._desk: queue.SimpleQueue[Callable[[], None]] | None = None
+        self._commands |= {
+            "put": lambda file, name: self._at_desk("put", file=file, name=name or Path(file).name, ttl=None),
+            "get": lambda name, file: self._at_desk("get", name=name, output=file),
+            "delete": lambda name: self._at_desk("delete", name=name),
+            "list": lambda prefix: self._at_desk("list", prefix=prefix or ""),
+            "copies": lambda: self._at_desk("status"),
+        }
 
     def _start(self) -> None:
         options = self.options
@@ -115,6 +143,31 @@ class LastingProgram(PeerProgram):
             how = f"peer.py join --at {address(self.peer.host, self.peer.port)} --data DIR"
             self.output.say(f"a ring begins here; on another terminal or machine: {how}")
         self._joined(pending)
+
+    def _at_desk(self, action: str, **values: Any) -> None:
+        """What `overlay put` and the like do, asked of this peer: one after the other on a thread, for a file may be long."""
+        from overlay.app.store_program import StoreProgram
+        from overlay.peer.client import Client
+
+        if "-" in (values.get("file"), values.get("output")):
+            raise LocalError("- is for pipes; name a file")
+        words = argparse.Namespace(json=self.options.json, **values)
+        program = StoreProgram(words, self.output, bars=False)
+        done: Outcome[None] = Outcome()
+
+        def work() -> None:
+            try:
+                with Client(address(self.peer.host, self.peer.port)) as client:
+                    getattr(program, action)(client)
+            except (OverlayError, OSError) as error:
+                program.failed(error)
+            done.resolve(None)
+
+        if self._desk is None:
+            self._desk = queue.SimpleQueue()
+            threading.Thread(target=_work, args=(self._desk,), name="store-commands", daemon=True).start()
+        self._desk.put(work)
+        self._follow(done)
 
     def _status(self) -> None:
         if not self.options.json:

@@ -36,6 +36,11 @@ def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
 class PeerProgram:
     """A peer and its user. Every method runs on the main loop, except `on_event` and `on_crash`."""
 
+    commands = PEER_COMMANDS
+    """What may be typed."""
+    waiting_commands: tuple[str, ...] = ("store", "request", "ring")
+    """What waits until the peer is in its ring."""
+
     def __init__(self, options: argparse.Namespace, output: Output, make_peer: Callable[..., Peer]):
         self.options = options
         self.output = output
@@ -56,7 +61,7 @@ class PeerProgram:
             "status": self._status,
             "files": self._files,
             "pings": self._pings,
-            "help": lambda: self.output.answer(help_lines(PEER_COMMANDS)),
+            "help": lambda: self.output.answer(help_lines(self.commands)),
             "quit": self.quit,
         }
 
@@ -125,7 +130,7 @@ class PeerProgram:
         from overlay.app.prompt import Prompt
 
         # Only records are completed here: no command of a peer names another one.
-        words = Words(PEER_COMMANDS, lambda place: record_names(self.options.files) if place == "NAME" else ())
+        words = Words(self.commands, lambda place: record_names(self.options.files) if place == "NAME" else ())
         return Prompt(
             label(self.peer.id),
             self.loop,
@@ -193,10 +198,10 @@ class PeerProgram:
     def on_line(self, text: str) -> None:
         """One typed line."""
         try:
-            typed = parse(text, PEER_COMMANDS)
+            typed = parse(text, self.commands)
             if typed is None:
                 return
-            if typed.name in ("store", "request", "ring") and not self.peer.ready.done:
+            if typed.name in self.waiting_commands and not self.peer.ready.done:
                 self.output.say(f"{typed.name} waits until this peer is in the ring")
                 self._waiting.append(typed)
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overlay.app.arguments import Parser, convert, make_parser, of_a_ring
+from overlay.app.commands import stored_name
 from overlay.app.narrator import address
 from overlay.app.terminal import short
 from overlay.errors import LocalError
@@ -24,18 +25,6 @@ examples:
 Where no --at is given, OVERLAY_AT names the peers (with commas), else the ring of `overlay up` is asked.
 exit status: 0 done, 1 error, 2 wrong arguments, 3 not found, 4 unreachable or timed out, 6 no space
 """
-MAX_NAME_BYTES = 1024
-
-
-def name_of(text: str) -> str:
-    """A record's name: 1 to 1024 bytes of UTF-8."""
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise LocalError(f"{short(text)} is not UTF-8") from None
-    if not 1 <= size <= MAX_NAME_BYTES:
-        raise LocalError(f"a name has 1 to {MAX_NAME_BYTES} bytes, not {size}")
-    return text
 
 
 def _seconds(text: str) -> float:
@@ -82,13 +71,13 @@ def store_arguments(words: Sequence[str]) -> argparse.Namespace:
 
     add = action("put", "Store a file; done when it is durable at several peers.")
     add("file", metavar="FILE", help="- for what is piped in")
-    add("--name", type=convert(name_of), help="under another name than the file's own")
+    add("--name", type=convert(stored_name), help="under another name than the file's own")
     add("--ttl", type=convert(_seconds), metavar="T", help="it is gone after so long: 90 (seconds), 15m, 12h, 30d")
     add = action("get", "Read a record into a file.")
-    add("name", type=convert(name_of), metavar="NAME")
+    add("name", type=convert(stored_name), metavar="NAME")
     add("-o", "--output", metavar="FILE", help="where to, - for stdout (a new file of that name in this folder)")
     add = action("delete", "Delete a record at all peers.")
-    add("name", type=convert(name_of), metavar="NAME")
+    add("name", type=convert(stored_name), metavar="NAME")
     add = action("list", "List the records of the whole ring.")
     add("prefix", nargs="?", default="", metavar="PREFIX", help="those that begin so")
     action("status", "Show every peer's part of the store, and whether all copies are where they belong.")
@@ -102,6 +91,6 @@ def _name_the_file(parser: argparse.ArgumentParser, options: argparse.Namespace)
     if options.name is None and options.file == "-":
         parser.error("what is piped in has no name: give it one by --name")
     try:
-        options.name = options.name or name_of(Path(options.file).name)
+        options.name = options.name or stored_name(Path(options.file).name)
     except LocalError as error:
         parser.error(f"{error}; choose one by --name")

@@ -60,9 +60,10 @@ def main(words: Sequence[str]) -> int:
 class StoreProgram:
     """One command. A method an action."""
 
-    def __init__(self, options: argparse.Namespace, output: Output):
+    def __init__(self, options: argparse.Namespace, output: Output, *, bars: bool = True):
         self.options = options
         self.output = output
+        self._bars = bars and not options.json
 
     def failed(self, error: Exception) -> int:
         """Say what went wrong; the exit status."""
@@ -177,7 +178,7 @@ class StoreProgram:
     def _bar(self, name: str, size: int | None) -> Any:
         from overlay.app.bar import Bar
 
-        return Bar(clean(name), size, hidden=self.options.json)
+        return Bar(clean(name), size, hidden=not self._bars)
 
 
 class Counted:
