@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import importlib
 import importlib.util
 import socket
@@ -238,13 +239,17 @@ class AsyncioDriver(Driver):
     def _arm(self) -> None:
         if self._timer_handle is not None:
             self._timer_handle.cancel()
+        # Most timers are those of calls that were answered long before: for them nobody wakes.
+        while self._timers and not self._timers[0][2].active:
+            heapq.heappop(self._timers)
         self._timer_at = self._timers[0][0] if self._timers else float("inf")
         if self._timers:
             delay_s = max(0.0, self._timer_at - time.monotonic())
             self._timer_handle = self._loop.call_later(delay_s, self._guarded, self._ring)
 
     def _ring(self) -> None:
-        self._timer_at = float("inf")
+        # What is added meanwhile arms nothing: that is done once, for whatever is first then.
+        self._timer_at = float("-inf")
         self.run(self._fire)
         self._arm()
 
