@@ -76,7 +76,7 @@ class Session:
                 written.outcome, written.version = OK, pending.result().version
                 self.known |= written.known
                 self.after = max(self.after, written.version)
-                self.run.acknowledged(written)
+                self.run.acknowledged(written, pending.result().copies)
             elif isinstance(pending.error, LocalError):
                 written.outcome = FAILED
 
@@ -143,6 +143,8 @@ class StoreRun:
         self.losses = 0
         """Peers that were lost for good since repair last reported k copies of everything."""
         self.lost_at = 0.0
+        self.fewest = self.config.durable
+        """Copies of which somebody was told since then: less in a ring that is smaller."""
         self.paused: dict[int, float] = {}
         self.calm_at = 0.0
         self.left_behind = 0
@@ -177,8 +179,10 @@ class StoreRun:
         for session in self.sessions:
             session.look()
         # What a peer says before it can have noticed a loss is not about it.
-        if self.losses and self.ring.sim.now > self.lost_at + self.ring.interval_s + NOTICE_S and self.is_repaired():
+        bad = self.losses or self.fewest < self.config.durable
+        if bad and self.ring.sim.now > self.lost_at + self.ring.interval_s + NOTICE_S and self.is_repaired():
             self.losses = 0
+            self.fewest = min(self.config.durable, len(self.ring.members()))
 
     def is_repaired(self) -> bool:
         """Whether every peer says that it knows of nothing that is missing."""
@@ -221,7 +225,11 @@ class StoreRun:
         if peer.gone or peer.is_member:
             return
         if not members:
-            self.ring.sim.at(self.ring.sim.now + JOIN_AGAIN_S, self._enter, peer)
+            # The power failed everywhere: the first that is back begins, and the others find it there.
+            if peer.contact.boot > 1:
+                peer.parts.chord.begin((), awaited=False)
+            else:
+                self.ring.sim.at(self.ring.sim.now + JOIN_AGAIN_S, self._enter, peer)
             return
         known = self.rng.choice(members).contact
 
@@ -246,7 +254,7 @@ class StoreRun:
 
     def _kill(self) -> None:
         members = self.free()
-        most = min(self.config.durable, self.count) - 1
+        most = self.fewest - 1
         if self.losses < most and len(members) > self.least:
             at = self.rng.randrange(len(members))
             for step in range(self.rng.randint(1, most - self.losses)):
@@ -261,8 +269,10 @@ class StoreRun:
     def _crash_keepers(self) -> None:
         self._cut_power(self.rng.choice(self.names))
 
-    def acknowledged(self, written: Written) -> None:
+    def acknowledged(self, written: Written, copies: int) -> None:
         """Now and then the power fails at that moment; most often in the end, when nobody writes over what is lost."""
+        if copies < self.fewest:
+            self.fewest, self.lost_at = copies, self.ring.sim.now
         if self.rng.random() < (0.5 if self.ring.sim.now > self.end - LAST_S else 0.06):
             self.ring.sim.call_soon(self._cut_power, written.name)
 

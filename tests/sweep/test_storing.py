@@ -25,6 +25,14 @@ def test_a_store_under_faults_loses_nothing(first: int) -> None:
             pytest.fail(f"seed {seed}: {error}\nreplay it: python -m tests.sweep --store --small --seed {seed}")
 
 
+def test_a_handful_of_peers_all_of_which_may_be_down_at_once_lose_nothing() -> None:
+    for seed in range(12):
+        try:
+            StoreRun(seed, peers=3 + seed % 3, trouble_s=20.0).run()
+        except Exception as error:
+            pytest.fail(f"seed {seed} with {3 + seed % 3} peers: {error}")
+
+
 def plant_early_word(plant: pytest.MonkeyPatch) -> None:
     """A copy is said to be durable while it is still being written."""
 
