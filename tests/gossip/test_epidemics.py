@@ -160,6 +160,17 @@ def test_a_body_is_offered_again_and_who_lacks_it_has_one_more_parent() -> None:
     assert heard == [b"body"] and not its_ctx.take_sent(), "it has all there is"
 
 
+def test_who_has_accepted_and_heard_nothing_says_so_again() -> None:
+    node, ctx, _ = mon(A, B, fanout=1, repeat_s=0.25, repeats=3)
+    node.on_session(A, Session(ID, 3))
+    assert (A, SessionOk(ID, ())) in ctx.take_sent()
+    ctx.advance(0.3)
+    assert ctx.take_sent() == [(A, SessionOk(ID, ()))]
+    node.on_downward(A, Downward(ID, OTHER, Content(b"body")))
+    ctx.advance(9)
+    assert all(isinstance(message, Session) for _, message in ctx.take_sent()), "it only offers the body"
+
+
 def test_an_offer_fits_a_datagram_and_its_answer_is_no_longer() -> None:
     node, ctx, _ = mon(Contact(Key(1 << 62), "2001:db8:1111:2222:3333:4444:5555:6666", 65_535, 1 << 45))
     for _ in range(60):

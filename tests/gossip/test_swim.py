@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay.core.codec import pack
+from overlay.core.codec import MAX_FRAME_BYTES, pack
 from overlay.core.context import Failure, Reason
 from overlay.core.detector import FailureDetector
 from overlay.core.message import Contact
@@ -286,6 +286,16 @@ def test_two_members_tell_each_other_all_they_know_and_hearsay_is_no_confirmatio
     assert status(other, A) == DEAD and other.members[B.id].accusers == {C.id}
     node.on_told(D, Told(answer.updates))
     assert D in node.neighbors() and node.members[B.id].accusers == {C.id}
+
+
+def test_all_that_is_told_at_once_fits_a_frame() -> None:
+    node, _ = swim()
+    for number in range(1, 1000):
+        far = Contact(Key((1 << 62) + number), "2001:db8:1111:2222:3333:4444:5555:6666", 65_535, 1 << 45)
+        node.on_told(A, Told((Update(far, SUSPECT, 1, far.id),)))
+    (own, *others) = node._everything(A)
+    assert own.contact == ME and len(others) == 799
+    assert len(pack(Sync((own, *others)))) < MAX_FRAME_BYTES - 1000
 
 
 def test_whoever_has_missed_the_news_hears_it_in_an_exchange() -> None:

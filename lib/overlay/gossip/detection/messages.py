@@ -9,8 +9,8 @@ from overlay.gossip.base import check
 from overlay.gossip.detection.updates import Update
 
 MAX_MEMBERS = 10_000
-MAX_INTRODUCED = 1000
-"""Members told to a newcomer; it hears of the others."""
+MAX_INTRODUCED = 800
+"""Members told at once, to a newcomer or in an exchange: as many as fit a frame, whatever the addresses."""
 
 MAX_TOLD = 12
 """Updates in a message that carries nothing else; as many as fit a datagram, whatever the addresses."""

@@ -7,7 +7,8 @@ Deviation: a body follows a Session as soon as that is accepted, instead of when
 is built to be used once is used at once. Deviation: bodies go down; answers that are summed up on the way back are not here.
 Deviation: who is not to be a child says nothing, where MON says PRUNE: silence is as clear and costs less.
 Deviation: MON repairs nothing, so whom no Session finds, or whose parent dies, hears nothing. Here everybody who has a
-body offers it a few times more, to neighbors at random, and whoever lacks it takes that one for a parent too.
+body offers it a few times more, to neighbors at random, and whoever lacks it takes that one for a parent too; and who
+has accepted and heard nothing says so again, for a datagram may vanish.
 """
 
 from __future__ import annotations
@@ -164,6 +165,7 @@ class Mon(Disseminator):
             branch.asked.setdefault(sender.id, -math.inf)
         if branch is None:
             branch = self._open(message.session, message.level + 1, sender)
+            self._remind_later(message.session, branch, 0)
         elif len(has) < len(named):
             # The parent that we have is dead, or slow: this one is another.
             for old in list(branch.parents)[: 1 - MAX_PARENTS]:
@@ -172,6 +174,18 @@ class Mon(Disseminator):
             return
         branch.parents[sender.id] = sender
         self.ctx.send(sender, SessionOk(message.session, has))
+
+    def _remind_later(self, session: bytes, branch: Branch, times: int) -> None:
+        if self.config.repeat_s and times < self.config.repeats:
+            again_s = self.config.repeat_s * 2**times
+            self.ctx.after(again_s, self._remind, session, branch, times + 1)
+
+    def _remind(self, session: bytes, branch: Branch, times: int) -> None:
+        """Nothing has come from the parent: it may not have heard that it is one."""
+        if self.running and not branch.bodies and self.sessions.get(session) is branch:
+            for parent in branch.parents.values():
+                self.ctx.send(parent, SessionOk(session, ()))
+            self._remind_later(session, branch, times)
 
     @on(SessionOk)
     def on_session_ok(self, sender: Contact, message: SessionOk) -> None:
