@@ -227,6 +227,25 @@ def test_an_index_that_is_none_any_more_is_set_aside(disk: FolderDisk, tmp_path:
     disk.close()
 
 
+def test_what_can_be_read_of_a_damaged_index_is_kept(disk: FolderDisk, tmp_path: Path) -> None:
+    keep(disk, "2067", BODY)
+    disk.write("notes", tuple(Write(f"{number:04}", Entry(b"%d" % number * 20)) for number in range(3000)))
+    before = disk.entries("notes")
+    disk.close()
+    pages = (tmp_path / INDEX).stat().st_size // 4096
+    with (tmp_path / INDEX).open("r+b") as file:
+        file.seek(pages // 2 * 4096)
+        file.write(b"\xff" * 4096)
+    for damaged in (("index.damaged-0",), ()):
+        disk = restarted(disk, tmp_path)
+        assert disk.damaged == damaged
+        assert disk.entries("records") == {"record/2067": Entry(b"v", ref_of(BODY))}
+        kept = disk.entries("notes")
+        assert kept.items() <= before.items()
+        assert 2900 < len(kept) < 3000
+    disk.close()
+
+
 def as_the_first_version(root: Path) -> list[str]:
     """Lay the entries of a closed disk into files, as they were before there was an index; their names."""
     with sqlite3.connect(root / INDEX) as database:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from overlay.store.disk.folder import Folder
@@ -63,17 +63,18 @@ class Home:
             self._is_open = False
             self._index.release()
 
-    def rows(self) -> list[tuple[str, str, bytes]]:
-        """All of ours. A database of our own that is none any more is set aside, and named."""
+    def rows(self) -> Iterator[tuple[str, str, bytes]]:
+        """All of ours. A database that is damaged is set aside, and named; what can be read of it is kept."""
+        last = "", ""
         try:
-            return self._index.rows(self._owner)
+            for row in self._index.rows(self._owner):
+                yield row
+                last = row[:2]
         except DamagedIndex as error:
-            if self._shared is not None:
-                raise
             aside = self._index.set_aside()
             log.warning("%s; it is kept as %s", error, aside.name)
             self.damaged.append(aside.name)
-            return []
+            yield from (row for row in self._index.rows(self._owner) if row[:2] > last)
 
     def write(self, parts: Sequence[Sequence[Row]], on_done: OnDone) -> Callable[[], None]:
         """See `Index.write`; its `commit`."""

@@ -31,6 +31,14 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
+PAGE_ROWS = 256
+COLUMNS = ", ".join(f"CAST({column} AS BLOB)" for column in ("owner", "service", "key", "data"))
+"""As bytes: what is damaged may be no text any more."""
+
+PAGE = f"""
+SELECT {COLUMNS} FROM entries
+WHERE owner = ? AND (service, key) > (CAST(? AS TEXT), CAST(? AS TEXT)) ORDER BY service, key LIMIT ?
+"""
 CACHE_KIB = 256
 CHECKPOINT_PAGES = 256
 """The log is folded into the database when it is a MiB long: rarely, and not for long when it is."""
@@ -108,17 +116,20 @@ class Index:
         """Whether there can be rows. A peer that never kept anything has no file either."""
         return self._connection is not None or self.path.exists()
 
-    def rows(self, owner: str) -> list[tuple[str, str, bytes]]:
-        """All of an owner's, by service and key, as they are in the file now."""
-        if not self.is_there:
-            return []
-        with self._lock, self._as_local_error():
-            # Pages that are remembered say nothing of the disk; and rows are read at a start and by a scrub only.
-            self._open().execute("PRAGMA shrink_memory")
-            found = self._open().execute(
-                "SELECT service, key, CAST(data AS BLOB) FROM entries WHERE owner = ? ORDER BY service, key", (owner,)
-            )
-            return list(found)
+    def rows(self, owner: str) -> Iterator[tuple[str, str, bytes]]:
+        """All of an owner's, by service and key, as they are in the file; a page at a time, so they may change meanwhile."""
+        service, key = b"", b""
+        while self.is_there:
+            with self._lock, self._as_local_error():
+                connection = self._open()
+                # Pages that are remembered say nothing of the disk; and rows are read at a start and by a scrub only.
+                connection.execute("PRAGMA shrink_memory")
+                page = connection.execute(PAGE, (owner, service, key, PAGE_ROWS)).fetchall()
+            for _, service, key, data in page:
+                # Of a damaged row whatever can be read: who reads it will see that it is none of what was written.
+                yield service.decode(errors="replace"), key.decode(errors="replace"), data
+            if len(page) < PAGE_ROWS:
+                return
 
     def forget(self, owner: str) -> None:
         """Have no rows of an owner; durable on return."""
@@ -246,7 +257,6 @@ class Index:
             import sqlite3
 
             connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
-            connection.text_factory = _text
             try:
                 if _set_up(connection):
                     self._sync()
@@ -280,23 +290,26 @@ class Index:
                 self._system.unlink(path)
 
     def set_aside(self) -> Path:
-        """Keep a damaged database under another name, where somebody may look at it; the new name."""
-        with self._lock:
+        """Keep a damaged database under another name, and go on with what can be read of it; the new name."""
+        with self._lock, self._as_local_error():
             self._close()
-        number = next(n for n in range(1_000_000) if not self.path.with_suffix(f".damaged-{n}").exists())
-        for path in self._files():
-            if path.exists():
-                self._system.replace(path, path.with_name(path.name.replace(".db", f".damaged-{number}", 1)))
-        return self.path.with_suffix(f".damaged-{number}")
+            number = next(n for n in range(1_000_000) if not self.path.with_suffix(f".damaged-{n}").exists())
+            aside = self.path.with_suffix(f".damaged-{number}")
+            self._system.unlink(self._ballast)
+            for path in self._files():
+                if path.exists():
+                    self._system.replace(path, path.with_name(path.name.replace(self.path.name, aside.name, 1)))
+            rows = salvaged(aside)
+            if rows:
+                with self._transaction() as connection:
+                    connection.executemany(
+                        f"REPLACE INTO entries VALUES ({', '.join(['CAST(? AS TEXT)'] * 3)}, ?)", rows
+                    )
+        return aside
 
     def _files(self) -> list[Path]:
         # The database is the last to go: a log without it means nothing.
         return [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "-ballast", "")]
-
-
-def _text(data: bytes) -> str:
-    # Of a damaged row; whoever reads it will see that it is none of what was written.
-    return data.decode(errors="replace")
 
 
 def _set_up(connection: Connection) -> bool:
@@ -315,6 +328,19 @@ def _set_up(connection: Connection) -> bool:
         connection.executescript(SETUP)
     connection.execute("PRAGMA synchronous = FULL")
     return bool(version < VERSION)
+
+
+def salvaged(path: Path) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    """The rows of a damaged database: from either end up to where it is damaged."""
+    import sqlite3
+
+    found = {}
+    for order in ("ASC", "DESC"):
+        by = ", ".join(f"{column} {order}" for column in ("owner", "service", "key"))
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+            for row in connection.execute(f"SELECT {COLUMNS} FROM entries ORDER BY {by}"):
+                found[row[:3]] = row
+    return list(found.values())
 
 
 def _write(connection: Connection, owner: str, rows: Sequence[Row]) -> None:

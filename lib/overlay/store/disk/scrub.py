@@ -100,8 +100,8 @@ class Scrub:
     def _look_at_rows(self, on_rotten: OnRotten) -> None:
         with self._lock:
             self._pause(0)
-            rows, kept = self._home.rows(), set(self._ledger.kept)
-        for service, key, data in rows:
+            kept = set(self._ledger.kept)
+        for service, key, data in self._home.rows():
             self._pause(len(data))
             kept.discard((service, key))
             if decode(data, (service, key)) is None and (service, key) in self._ledger.kept:
