@@ -60,7 +60,7 @@ def remembers(program: Program, count: int) -> None:
         assert time.monotonic() < deadline, program.lines
         since = len(program.lines)
         program.type("status")
-        program.line("successors; remembers", since)
+        program.line("remembers", since)
 
 
 def test_a_ring_is_begun_joined_robbed_of_its_first_peer_and_found_again(start: Start, tmp_path: Path) -> None:

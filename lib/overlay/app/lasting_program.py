@@ -174,7 +174,7 @@ class LastingProgram(PeerProgram):
             place = address(self.peer.host, self.peer.port)
             kept = count(len(self.peer.remembered()), "peer")
             self.output.answer([f"Peer {in_full(self.peer.id)} at {place}"])
-            self.output.answer([f"{words_of(self._shape)}; remembers {kept}"])
+            self.output.answer([words_of(self._shape), f"remembers {kept}"])
             if self.options.virtual > 1:
                 self.output.answer([f"{self.options.virtual} members of the ring are this peer; the first:"])
         super()._status()
