@@ -69,10 +69,11 @@ def test_what_was_put_is_read_back_after_one_peer_is_killed_and_one_has_quit(
     start: Start, shell: Shell, tmp_path: Path
 ) -> None:
     port = free_base_port([0])
-    peers: list[Program] = [start(f"create --port {port} --data p0 --interval 0.5")]
+    (tmp_path / "quick.toml").write_text("[store]\nsync_s = 2\n[pings]\ninterval_s = 0.5")
+    peers: list[Program] = [start(f"create --port {port} --data p0 --config quick.toml")]
     peers[0].line("a ring begins here")
     for number in range(1, 5):
-        peers.append(start(f"join --at 127.0.0.1:{port} --data p{number} --interval 0.5"))
+        peers.append(start(f"join --at 127.0.0.1:{port} --data p{number} --config quick.toml"))
         peers[-1].line("Join request has been accepted")
     at = f"127.0.0.1:{port}"
     others = [json.loads((tmp_path / f"p{number}" / "ring.json").read_text())["port"] for number in range(1, 5)]
@@ -193,3 +194,18 @@ def _answers(at: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_many_peers_are_started_used_killed_and_ended_by_one_command_each(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "records.json").write_text(json.dumps({f"record {number}": f"{number}" * 9 for number in range(60)}))
+    try:
+        shell("lab", "mass-join", "4", "--interval", "0.5", says="4 of 4 joined, 0 failed")
+        shell("lab", "mass-data", "records.json", "insert", says="60 of 60 inserted, 0 failed")
+        watched = json.loads(shell("lab", "watch", "--for", "0.1", "--json"))["peers"]
+        assert [one["after"] for one in watched] == [*[one["peer"] for one in watched[1:]], watched[0]["peer"]]
+        assert sum(one["own"] for one in watched) == 60
+        shell("lab", "mass-leave", "--percent", "25", "--crash", says="1 of 1 crashed, 0 failed")
+        shell("lab", "mass-data", "records.json", "lookup", says="60 of 60 looked up, 0 failed (0.0 %)")
+    finally:
+        shell("lab", "mass-leave", "--percent", "100", "--crash", says="3 of 3 crashed")
+    shell("lab", "mass-data", "records.json", "lookup", status=4, says="no peer runs in")

@@ -31,13 +31,13 @@ class Bar:
         self._drawn = self._began + FIRST_S - DRAW_S
         self._seen = False
 
-    def __call__(self, done: int, size: int | None = None) -> None:
-        """So much is done."""
+    def __call__(self, done: int, size: int | None = None, note: str = "") -> None:
+        """So much is done; `note` comes at the end."""
         now = time.monotonic()
         if self._live and now - self._drawn >= DRAW_S:
             self._drawn = now
             self._seen = True
-            text = self.text(done, size if size is not None else self._size, now - self._began)
+            text = self.text(done, size if size is not None else self._size, now - self._began) + note
             sys.stderr.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
             sys.stderr.flush()
 

@@ -24,7 +24,11 @@ examples:
   overlay lab gossip --rows T1,H3 --seed 7
 
 The exit status is 1 where a figure is out of its tolerance.
+Many peers at once: overlay lab mass-join --help, mass-leave, mass-data, watch.
 """
+MASS = ("mass-join", "mass-leave", "mass-data", "watch")
+"""These have a module, and --help, of their own."""
+
 REDRAW_S = 0.2
 
 
@@ -57,7 +61,12 @@ def lab_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The whole command; the exit status."""
-    options = lab_arguments(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in MASS:
+        from overlay.app import mass_program
+
+        return mass_program.main(words)
+    options = lab_arguments(words)
     output = Output(no_color=options.no_color)
     table = Table(output)
     began = time.monotonic()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -113,6 +112,12 @@ def held(folder: Path) -> Iterator[bool]:
         os.close(fd)
 
 
+def is_free(folder: Path) -> bool:
+    """Whether no peer in the background has this folder."""
+    with held(folder) as free:
+        return free
+
+
 def is_up(folder: Path) -> bool:
     """Whether a peer runs in the background for this folder."""
     if not folder.is_dir():
@@ -132,6 +137,44 @@ def until(holds: Callable[[], Any], timeout_s: float) -> Any:
     return found
 
 
+def spawn(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """The process in the background for the words of `overlay up`, the first of them too."""
+    library = str(Path(overlay.__file__).parent.parent)
+    path = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "overlay", *words, "--serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+
+def signal_peer(folder: Path, running: Running, number: signal.Signals) -> bool:
+    """Send a signal to the process that holds the folder's lock. False where nobody can be sure that it is the one."""
+    if not hasattr(os, "pidfd_open"):
+        if is_free(folder):
+            return False
+        os.kill(running.pid, number)
+        return True
+    try:
+        fd = os.pidfd_open(running.pid)
+    except OSError:
+        return False
+    try:
+        # Between the look at the file and now it may have ended, and another have its number: so look again.
+        if is_free(folder) or read_running(folder) != running:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
 class Up:
     """The command `up`, which starts the peer and waits until it is in its ring."""
 
@@ -149,7 +192,7 @@ class Up:
             return self._tell(running, already=True)
         log = folder / "up.log"
         size = log.stat().st_size if log.exists() else 0
-        process = self._start(log)
+        process = spawn(self._words, log)
 
         def looked() -> Running | int | None:
             running = read_running(folder)
@@ -165,19 +208,6 @@ class Up:
             self.output.error(last_line(said) or f"the peer ended with status {found}; see {log}")
             return found or ERROR
         return self._tell(read_running(folder), already=False)
-
-    def _start(self, log: Path) -> subprocess.Popen[bytes]:
-        library = str(Path(overlay.__file__).parent.parent)
-        path = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
-        with log.open("ab") as said:
-            return subprocess.Popen(
-                [sys.executable, "-m", "overlay", *self._words, "--serve"],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
-            )
 
     def _tell(self, running: Running | None, *, already: bool) -> int:
         folder = self.options.folder
@@ -214,34 +244,16 @@ class Down:
         if not is_up(folder):
             return self._tell("nothing runs in the background" + f" for {folder}", DONE)
         running: Running | None = until(lambda: read_running(folder), START_S)
-        if running is None or not self._end(running):
+        sent = running is not None and signal_peer(folder, running, signal.SIGTERM)
+        if not sent and not is_free(folder):
             return self._tell(f"the peer of {folder} does not say which process it is", ERROR)
-        if not until(lambda: _is_free(folder), self.options.timeout):
+        if not until(lambda: is_free(folder), self.options.timeout):
             why = f"it still hands over after {self.options.timeout:g} s, and goes on; see {folder / 'up.log'}"
             return self._tell(why, UNREACHABLE)
         after = read_running(folder)
         if after is not None and after.left:
             return self._tell(after.left, ERROR)
         return self._tell("the peer has handed over what others could take, and ended", DONE)
-
-    def _end(self, running: Running) -> bool:
-        """Have the process quit, if it is the one that holds the lock. False where that cannot be."""
-        if not hasattr(os, "pidfd_open"):
-            os.kill(running.pid, signal.SIGTERM)
-            return True
-        try:
-            fd = os.pidfd_open(running.pid)
-        except OSError:
-            return _is_free(self.options.folder)
-        try:
-            # Between the look at the file and now it may have ended, and another have its number: so look again.
-            if _is_free(self.options.folder) or read_running(self.options.folder) != running:
-                return True
-            signal.pidfd_send_signal(fd, signal.SIGTERM)
-            select.select([fd], [], [], self.options.timeout)
-            return True
-        finally:
-            os.close(fd)
 
     def _tell(self, text: str, status: int) -> int:
         if self.options.json:
@@ -251,11 +263,6 @@ class Down:
         else:
             self.output.error(text)
         return status
-
-
-def _is_free(folder: Path) -> bool:
-    with held(folder) as free:
-        return free
 
 
 # The process in the background ------------------------------------------------------------------------------------
