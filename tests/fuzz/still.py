@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -52,9 +53,9 @@ class Still(ThreadDriver):
     def let_time_pass(self) -> None:
         """The next timers fire, whenever they are due."""
         for _ in range(min(TIMERS, len(self._timers))):
-            timer = min(self._timers)
-            self._timers.remove(timer)
-            self.call(timer[2].fire)
+            timer = self._timers.take(math.inf)
+            assert timer is not None
+            self.call(timer.fire)
 
     def _act(self, datagrams: Any) -> None:
         assert self.traffic is not None

@@ -65,14 +65,11 @@ def failure_of(error: Exception) -> Failure:
 OnFailed = Callable[[Failure], None]
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """A callback to come. Cancelling twice, or too late, does nothing."""
 
-    __slots__ = ("args", "callback")
-
-    def __init__(self, callback: Callable[..., None], args: tuple[Any, ...]):
-        self.callback: Callable[..., None] | None = callback
-        self.args = args
+    callback: Callable[..., None] | None
+    args: tuple[Any, ...]
 
     def cancel(self) -> None:
         """See to it that the callback is not called."""
@@ -119,6 +116,9 @@ class Context:
     """
 
     __slots__ = ("_rng", "me", "node", "seed", "service")
+
+    heard: bool = True
+    """Whether anybody hears what is notified; asked before that which is told with every message."""
 
     def __init__(self, node: Node, service: str, seed: object):
         self.node = node

@@ -1,7 +1,7 @@
 """Real sockets: one node on three threads (`threads`) or any number of nodes on one asyncio loop (`aio`).
 
 threads, aio     when to wake whom; everything else is shared
-driver           the monitor around a node, timers, events, disk
+driver, timers   the monitor around a node, events, disk; what goes off when
 context          what a protocol sees
 traffic          which way a message goes out, and what comes in
 gate, replay     bytes sealed and judged

@@ -24,12 +24,13 @@ CHANCE = random.SystemRandom()
 class LiveContext(Context):
     """See `Context`."""
 
-    __slots__ = ("_driver", "_stored")
+    __slots__ = ("_driver", "_stored", "heard")
 
     def __init__(self, driver: Driver, service: str):
         super().__init__(driver.node, service, None)
         self._rng = CHANCE
         self._driver = driver
+        self.heard = driver.is_heard
         self._stored = driver.blobs.entries(service)
 
     @property

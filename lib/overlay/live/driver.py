@@ -6,7 +6,6 @@ the layer above. What differs, threads or one loop, is in `threads` and in `aio`
 
 from __future__ import annotations
 
-import heapq
 import logging
 import socket
 import threading
@@ -33,6 +32,7 @@ from overlay.live.gate import Gate
 from overlay.live.pull import Pulls
 from overlay.live.serving import Bodies
 from overlay.live.small import made, read
+from overlay.live.timers import Timers
 from overlay.live.traffic import Traffic
 from overlay.live.waker import Latch
 from overlay.live.watching import Hellos, Watches
@@ -65,7 +65,7 @@ class Driver:
 
     __slots__ = (
         "_crashed", "_events", "_later", "_listener", "_lock", "_on_crash", "_on_event", "_other_udp", "_owner",
-        "_purge_at", "_telling", "_timer_count", "_timers", "_to_write", "_udp", "blobs",
+        "_telling", "_timers", "_to_write", "_udp", "blobs",
         "bodies", "closed", "disk", "drops",
         "hellos", "me", "node", "observers", "pulls", "source", "traffic", "watches",
     )  # fmt: skip
@@ -108,9 +108,7 @@ class Driver:
         self._owner = 0
         # Lists, for an empty deque takes 600 bytes, and hundreds of peers live in one process.
         self._later: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._timer_count = 0
-        self._purge_at = 64
+        self._timers = Timers()
         self._to_write: list[_ToWrite] = []
         self._events: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._telling = threading.Lock()
@@ -261,12 +259,7 @@ class Driver:
         """See `Host`."""
         timer = Timer(callback, args)
         when = time.monotonic() + delay_s
-        self._timer_count += 1
-        heapq.heappush(self._timers, (when, self._timer_count, timer))
-        if len(self._timers) > self._purge_at:
-            self._timers = [entry for entry in self._timers if entry[2].active]
-            heapq.heapify(self._timers)
-            self._purge_at = max(64, 2 * len(self._timers))
+        self._timers.add(when, timer)
         self._timer_added(when)
         return timer
 
@@ -275,8 +268,8 @@ class Driver:
 
     def _fire(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2].fire()
+        while (timer := self._timers.take(now)) is not None:
+            timer.fire()
             self._finish()
 
     def dropped(self, node: Node, why: str, sender: Contact | None) -> None:
@@ -291,6 +284,11 @@ class Driver:
             observer.notified(time.monotonic(), self.me, service, event)
         if self._on_event is not None:
             self.outside(self._on_event, event)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody hears what is notified."""
+        return self._on_event is not None or bool(self.observers)
 
     def outside(self, function: Callable[..., object], *args: Any) -> None:
         """From inside the node: call it once the monitor is left, in one line with the events."""

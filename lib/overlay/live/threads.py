@@ -238,7 +238,7 @@ class ThreadDriver(Driver):
         self._clock_thread = threading.get_ident()
         while not self._halted:
             with self._lock:
-                due = self._timers[0][0] if self._timers else float("inf")
+                due = self._timers.next_at
             if (left := due - time.monotonic()) > 0:
                 self._alarm.wait(left)
             else:
@@ -246,7 +246,7 @@ class ThreadDriver(Driver):
 
     def _timer_added(self, when: float) -> None:
         # The clock itself looks again after every handler.
-        if self._timers[0][0] >= when and self._owner != self._clock_thread:
+        if self._timers.next_at >= when and self._owner != self._clock_thread:
             self._alarm.ring()
 
     def _wake_wire(self) -> None:

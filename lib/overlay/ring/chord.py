@@ -172,7 +172,7 @@ class Chord(Protocol):
             self.lost.look_behind()
         if self.lost.orphan:
             self.lost.round()
-        if self._news or self._settling.waits:
+        if self._news or self._settling.wanted is not None:
             self._news = False
             self._settling.stabilize()
 

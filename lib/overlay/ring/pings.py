@@ -40,6 +40,7 @@ class Pings(Protocol):
         "_round",
         "_serial",
         "_started",
+        "beat_s",
         "config",
         "detector",
         "listener",
@@ -60,6 +61,8 @@ class Pings(Protocol):
         self._started = False
         self._check: Timer | None = None
         self._per_loud = math.ceil(config.interval_s / config.quiet_s)
+        self.beat_s = config.interval_s / self._per_loud
+        """Seconds between two rounds, of which the loud ones are every interval apart."""
         self._ranked: tuple[int, ...] = ()
         self._pingers: dict[int, Pinger] = {}
         self._familiar: tuple[Contact, ...] = ()
@@ -67,11 +70,6 @@ class Pings(Protocol):
         """Whether any watched peer may be in doubt."""
         self.picture = Neighbors((), (), member=False)
         """The ring as seen from here: what our answers show. The listener keeps it true."""
-
-    @property
-    def beat_s(self) -> float:
-        """Seconds between two rounds, of which the loud ones are every interval apart."""
-        return self.config.interval_s / self._per_loud
 
     # Whom we watch -------------------------------------------------------------------------------------------
 
@@ -154,7 +152,7 @@ class Pings(Protocol):
         self._round += 1
         for watch in self.watched.values():
             self._probe(watch, watch.rank if loud else 0)
-        if loud and self._ranked:
+        if loud and self._ranked and self.ctx.heard:
             self.ctx.notify(PingsSent(self._ranked))
         if self._check is None:
             self._check = self.ctx.after(self.config.answer_s, self._check_answers)
@@ -296,7 +294,7 @@ class Pings(Protocol):
             pinger = self._met(sender)
         if self._doubted:
             self._no_doubt(sender)
-        if ping.rank and number > pinger.round:
+        if ctx.heard and ping.rank and number > pinger.round:
             pinger.round = number
             ctx.notify(PingReceived(sender.id))
         if not pinger.familiar:
@@ -309,7 +307,7 @@ class Pings(Protocol):
             return
         if watch.contact is not sender and not watch.contact.is_same_peer(sender):
             return
-        if pong.rank and pong.round > watch.answered:
+        if self.ctx.heard and pong.rank and pong.round > watch.answered:
             watch.answered = pong.round
             self.ctx.notify(PingAnswered(sender.id))
         if pong.serial < watch.missed_from:

@@ -20,24 +20,20 @@ if TYPE_CHECKING:
 class Settling:
     """Whom a peer wants to show, since when, and whether it is asking them."""
 
-    __slots__ = ("_chord", "_loudly", "_wanted", "_wanted_at", "busy")
+    __slots__ = ("_chord", "_loudly", "_wanted_at", "busy", "wanted")
 
     def __init__(self, chord: Chord):
         self._chord = chord
-        self._wanted: list[Contact] | None = None
+        self.wanted: list[Contact] | None = None
+        """What was seen to be better than what is shown, and is to be installed."""
         self._wanted_at = math.inf
         self._loudly = False
         self.busy = False
         """Whether somebody new is being asked."""
 
-    @property
-    def waits(self) -> bool:
-        """Whether a better successor was seen and is to be installed."""
-        return self._wanted is not None
-
     def forget(self) -> None:
         """What was wanted is so, or is no longer wanted."""
-        self._wanted = None
+        self.wanted = None
 
     def stabilize(self) -> None:
         """Is what we show what we should show?"""
@@ -46,8 +42,8 @@ class Settling:
         if wanted == chord.shown:
             self.forget()
             chord.beyond.refresh()
-        elif wanted != self._wanted:
-            self._wanted, self._wanted_at = wanted, chord.ctx.now
+        elif wanted != self.wanted:
+            self.wanted, self._wanted_at = wanted, chord.ctx.now
         elif chord.ctx.now - self._wanted_at >= 0.99 * chord.pings.beat_s:
             self.settle()
 

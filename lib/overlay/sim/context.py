@@ -14,7 +14,7 @@ from overlay.core.protocol import Answer, Protocol
 from overlay.core.storage import Batch, BlobRef, Entry
 from overlay.ids import Key
 from overlay.sim import bodies
-from overlay.sim.agenda import BUCKETS_PER_S, SimTimer
+from overlay.sim.agenda import BUCKET_S, SimTimer
 
 if TYPE_CHECKING:
     from overlay.sim.machine import Machine
@@ -42,7 +42,7 @@ class SimContext(Context):
     then everything goes the long way, by `Post`.
     """
 
-    __slots__ = ("agenda", "draw", "handlers", "machine", "protocol", "seats", "watches")
+    __slots__ = ("agenda", "delays", "handlers", "heard", "machine", "protocol", "seats", "watches")
 
     def __init__(self, machine: Machine, node: Node, service: str, protocol: Protocol):
         world = machine.world
@@ -50,8 +50,10 @@ class SimContext(Context):
         self.machine = machine
         self.protocol = protocol
         self.agenda = world.agenda
-        self.draw = world.network.draw
+        self.delays = world.network.delays
         self.handlers = NO_HANDLERS
+        # Kept here, for each object more that an event touches is a cache line.
+        self.heard = bool(machine.listeners or world.observers)
         self.seats: dict[Key, SimContext] = {}
         self.watches: dict[Contact, Callable[[Contact], None]] = {}
 
@@ -70,14 +72,14 @@ class SimContext(Context):
             self.machine.transmit(self.node, peer, ONE_WAY, self.service, 0, message)
             return
         agenda = self.agenda
-        time = agenda.now + self.draw()
-        agenda.buckets[int(time * BUCKETS_PER_S)].append((time, target, self.me, message))
+        time = agenda.now + next(self.delays)
+        agenda.buckets[time // BUCKET_S].append((time, target, self.me, message))
 
     def after(self, delay_s: float, callback: Callable[..., None], *args: Any) -> SimTimer:
         agenda = self.agenda
         time = agenda.now + delay_s if delay_s > 0 else agenda.now
-        timer = SimTimer(self.machine, callback, args)
-        agenda.buckets[int(time * BUCKETS_PER_S)].append((time, timer, None, None))
+        timer = SimTimer(callback, args, self.machine)
+        agenda.buckets[time // BUCKET_S].append((time, timer, None, None))
         return timer
 
     def meet(
@@ -154,9 +156,8 @@ class SimContext(Context):
         return self.after(sum(body.ref.size for body in disk.bodies.values()) / bytes_per_s, look).cancel
 
     def notify(self, event: msgspec.Struct) -> None:
-        machine = self.machine
-        if machine.listeners or machine.world.observers:
-            machine.notify(self.service, event)
+        if self.heard:
+            self.machine.notify(self.service, event)
 
     def record(self, what: str, **fields: Any) -> None:
         for observer in self.machine.world.observers:

@@ -41,7 +41,7 @@ class Faults(Network):
 
     def begin(self, seed: object) -> None:
         self.network.begin(seed)
-        self.draw = self.network.draw
+        self.delays = self.network.delays
         self._chance = random.Random(f"{seed}/faults").random
 
     def copies(self, sender: Contact, peer: Contact, reliable: bool) -> Sequence[float]:

@@ -26,8 +26,8 @@ class Machine(Home):
     """Alive from start to stop or crash; up while it is alive and not paused."""
 
     __slots__ = (
-        "alive", "arrivals", "contexts", "disk", "held", "listeners", "me", "node", "over",
-        "rng", "wall_offset", "was_stored", "world",
+        "_rng", "alive", "arrivals", "contexts", "disk", "held", "listeners", "me", "node", "over",
+        "wall_offset", "was_stored", "world",
     )  # fmt: skip
 
     def __init__(self, world: World, me: Contact, disk: Disk):
@@ -43,10 +43,17 @@ class Machine(Home):
         """When the last command to an address arrives there; none overtakes it."""
         self.listeners: list[Callable[[msgspec.Struct], None]] = []
         self.was_stored: Mapping[str, Mapping[str, Entry]] = {}
-        self.rng = random.Random(f"{world.seed}/machine/{me.host}:{me.port}/{me.boot}")
+        self._rng: random.Random | None = None
         skew = random.Random(f"{world.seed}/wall/{me.host}:{me.port}").uniform(-WALL_SKEW_S, WALL_SKEW_S)
         self.wall_offset = WALL_START_S + skew
         self.node = Node(me, self)
+
+    @property
+    def rng(self) -> random.Random:
+        """The disk's chances; made on first use, for a stream takes 2.5 KiB, and there may be a million machines."""
+        if self._rng is None:
+            self._rng = random.Random(f"{self.world.seed}/machine/{self.me.host}:{self.me.port}/{self.me.boot}")
+        return self._rng
 
     # Its life ------------------------------------------------------------------------------------------------
 
@@ -160,6 +167,12 @@ class Machine(Home):
     def answer(self, context: SimContext, peer: Contact, answer: object) -> None:
         if isinstance(answer, Message):
             context.send(peer, answer)
+
+    def listen(self, *listeners: Callable[[msgspec.Struct], None]) -> None:
+        """Have these told of what the node's protocols notify."""
+        self.listeners += listeners
+        for context in self.contexts:
+            context.heard = bool(self.listeners or self.world.observers)
 
     def notify(self, service: str, event: msgspec.Struct) -> None:
         """Tell observers now, and listeners when the handler has returned."""

@@ -10,7 +10,7 @@ from overlay.core.message import Contact
 
 DELAYS = 8191
 """So many delays are drawn beforehand and used in turn: a prime, so that no regular traffic meets the same ones again
-and again, and few enough to stay in the processor's cache. A draw is one call into C."""
+and again, and few enough to stay in the processor's cache."""
 
 
 class Network:
@@ -29,8 +29,11 @@ class Network:
     def begin(self, seed: object) -> None:
         """Start the streams of chance; the simulation does this."""
         rng = random.Random(f"{seed}/network")
-        self.draw = cycle([rng.uniform(*self.delay_s) for _ in range(DELAYS)]).__next__
+        self.delays = cycle([rng.uniform(*self.delay_s) for _ in range(DELAYS)])
+
+    def draw(self) -> float:
         """The next delay, in seconds."""
+        return next(self.delays)
 
     def copies(self, sender: Contact, peer: Contact, reliable: bool) -> Sequence[float]:
         """The delays after which a message arrives: none if it is lost, several if it is doubled."""

@@ -141,7 +141,7 @@ class Post:
 
     def knock(self, context: SimContext, peer: Contact) -> None:
         """Open the connection of a watch; its owner hears where it is refused."""
-        context.machine.later(context.draw(), self._look, context, peer, context.watches[peer])
+        context.machine.later(self.world.network.draw(), self._look, context, peer, context.watches[peer])
 
     def _look(self, context: SimContext, peer: Contact, on_down: Callable[[Contact], None]) -> None:
         """See whether a watched peer lives, again and again while the way is cut."""

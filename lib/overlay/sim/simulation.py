@@ -106,7 +106,7 @@ class Simulation:
             self.crash(old.me)
         contact = msgspec.structs.replace(old.me, boot=old.me.boot + 1)
         self.add(contact, *make(contact), disk=old.disk)
-        self._machine(contact).listeners = old.listeners
+        self._machine(contact).listen(*old.listeners)
         return self.start(contact)
 
     def files(self, peer: Peer) -> dict[str, bytes | int]:
@@ -119,7 +119,7 @@ class Simulation:
 
     def listen(self, peer: Peer, listener: Callable[[msgspec.Struct], None]) -> None:
         """Hear what a node's protocols notify, as an event of its own."""
-        self._machine(peer).listeners.append(listener)
+        self._machine(peer).listen(listener)
 
     # Time ----------------------------------------------------------------------------------------------------
 
