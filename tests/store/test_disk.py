@@ -309,6 +309,20 @@ def test_peers_with_one_index_share_it_and_take_their_entries_home_again(tmp_pat
         disk.close()
 
 
+def test_another_process_does_not_get_an_index_that_is_in_use(tmp_path: Path) -> None:
+    disk = opened(tmp_path / "one", index=Index(tmp_path / "index.db"))
+    keep(disk, "2067", BODY)
+    code = (
+        "import sys; sys.path[:0] = ['lib', '.']\nfrom pathlib import Path\nfrom tests.store.test_disk import *\n"
+        "disk = opened(Path(sys.argv[1]) / 'two', index=Index(Path(sys.argv[1]) / 'index.db'))\nkeep(disk, '2067', BODY)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "index.db: it is used by another process" in run.stderr
+    assert run.returncode == 1
+    keep(disk, "2068", OTHER)
+    disk.close()
+
+
 def test_a_folder_with_an_index_in_it_can_be_moved(tmp_path: Path) -> None:
     before, behind = tmp_path / "before", tmp_path / "behind"
     disk = opened(before / "one", index=Index(before / "index.db"))

@@ -256,18 +256,24 @@ class Index:
                 self._take_ballast()
             import sqlite3
 
+            if not self.path.exists():
+                self._make()
             connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
             try:
-                if _set_up(connection):
-                    self._sync()
+                _set_up(connection, "FULL")
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
 
-    def _sync(self) -> None:
-        # The log that the first commit syncs means nothing without the file that it belongs to.
+    def _make(self) -> None:
+        """An empty database, synced once and not at each step."""
+        import sqlite3
+
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            _set_up(connection, "OFF")
+        # Only now: whoever closes a file gives up the locks that sqlite has on it in the same process.
         fd = self._system.reopen(self.path)
         try:
             self._system.sync(fd)
@@ -312,13 +318,11 @@ class Index:
         return [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm", "-journal", "-ballast", "")]
 
 
-def _set_up(connection: Connection) -> bool:
-    """Whether it was made anew, and is not yet durable."""
+def _set_up(connection: Connection, synchronous: str) -> None:
     # Nobody else may open it, so the log needs no memory that processes share, which some file systems cannot give.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    # What is made anew is synced once, not at each step.
-    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -326,8 +330,6 @@ def _set_up(connection: Connection) -> bool:
         raise LocalError(f"the index is of a later version of this program ({version})")
     if version < VERSION:
         connection.executescript(SETUP)
-    connection.execute("PRAGMA synchronous = FULL")
-    return bool(version < VERSION)
 
 
 def salvaged(path: Path) -> list[tuple[bytes, bytes, bytes, bytes]]:
