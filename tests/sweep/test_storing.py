@@ -34,11 +34,11 @@ def test_a_handful_of_peers_all_of_which_may_be_down_at_once_lose_nothing() -> N
 
 
 def plant_early_word(plant: pytest.MonkeyPatch) -> None:
-    """A copy is said to be durable while it is still being written."""
+    """A copy is said to be durable, and written a moment later."""
 
     def persist(self: shelf.Shelf, tag: bytes, item: Item, on_durable: Callable[[], None], on_failed: OnFailed) -> None:
         self._ctx.after(0, on_durable)
-        honest(self, tag, item, nothing, on_failed)
+        self._ctx.after(0.5, honest, self, tag, item, nothing, on_failed)
 
     def nothing() -> None:
         pass

@@ -31,7 +31,7 @@ class Detour:
 
     def __init__(self, site: Site, tag: bytes):
         self._site = site
-        self._look = Look(tag, True)
+        self._look = Look(tag, True, False)
         self._hops: list[Contact] = []
         self._asked: dict[Contact, None] = {site.ctx.me: None}
         self._keepers: dict[Contact, None] = {}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from overlay.core.context import Failure
 from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
-from overlay.ids import Key, owns
+from overlay.ids import owns
 from overlay.kbr import Answered
 from overlay.store.replicated.grants import Grants
 from overlay.store.replicated.messages import Hold, Lacks, Offer, Offered, Row, Version
@@ -120,8 +120,7 @@ class Receiving:
     def __init__(self, site: Site, giver: Contact, offer: Offer):
         self._site = site
         self._giver = giver
-        span = site.router.range() or (0, 0)
-        self._low, self._high = Key(span[0]), Key(span[1])
+        self._low, self._high = site.span()
         self._rows = tuple([row for row in offer.rows if site.owns(row.tag)])
         self._line = site.replicas(giver.id if offer.leaving else None)
         self._keep = any(contact.id == giver.id for contact in self._line)

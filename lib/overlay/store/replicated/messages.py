@@ -105,11 +105,13 @@ class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Look(Command, frozen=True):
-    """What is under this tag? Routed to the root, which asks the others if it must; called, what is here."""
+    """What is under this tag? To the root, which asks the others if it must; or to one of them."""
 
     tag: Tag
     whole: bool
     """Whether the item is wanted, or its version alone."""
+    root: bool = True
+    """Whether it is the root that is asked: who is none refuses. Else: what is here."""
 
 
 class Seen(Command, frozen=True):
@@ -118,6 +120,9 @@ class Seen(Command, frozen=True):
     version: Version
     item: Item | None = None
     holders: Holders = ()
+    low: Key = Key(0)
+    high: Key = Key(0)
+    """The keys (low, high] of which the answerer is the root."""
 
 
 class Near(Command, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact, Message
 from overlay.core.pending import Pending
@@ -10,6 +12,7 @@ from overlay.errors import Indefinite
 from overlay.kbr import Answered
 from overlay.store.replicated.config import Got, NotFound
 from overlay.store.replicated.messages import HOLDERS, NEVER, Item, Look, Seen, tag_of
+from overlay.store.replicated.roots import ask_root
 from overlay.store.replicated.site import Site
 
 AGAIN_S = 0.5
@@ -18,11 +21,12 @@ AGAIN_S = 0.5
 def seen_here(site: Site, look: Look) -> Seen:
     """The answer from our own shelf."""
     item = site.shelf.get(look.tag)
+    low, high = site.span()
     if item is None:
-        return Seen(NEVER)
+        return Seen(NEVER, low=low, high=high)
     if not look.whole:
-        return Seen(item.version)
-    return Seen(item.version, item, () if item.body is None else holders(site))
+        return Seen(item.version, low=low, high=high)
+    return Seen(item.version, item, () if item.body is None else holders(site), low, high)
 
 
 def holders(site: Site) -> tuple[Contact, ...]:
@@ -45,10 +49,11 @@ def look_everywhere(site: Site, look: Look) -> Pending[Message]:
         if waiting <= 0:
             if best.version > here.version:
                 site.disturb()
-            outcome.resolve(best)
+            outcome.resolve(msgspec.structs.replace(best, low=here.low, high=here.high))
 
+    question = Look(look.tag, look.whole, False)
     for contact in others:
-        site.ctx.call(contact, look, told, told, timeout_s=site.config.answer_s)
+        site.ctx.call(contact, question, told, told, timeout_s=site.config.answer_s)
     if not others:
         told(None)
     return outcome
@@ -83,7 +88,7 @@ class Reading:
         if site.ctx.now >= self._until:
             self.expire()
             return
-        site.router.route("replicas", site.shelf.key(self._tag), Look(self._tag, True)).when_done(self._answered)
+        ask_root(site, Look(self._tag, True)).when_done(self._answered)
 
     def expire(self) -> None:
         """The time is over."""

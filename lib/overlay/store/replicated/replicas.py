@@ -240,7 +240,7 @@ class Replicas(Protocol):
 
     def deliver(self, message: Message, route: Route) -> Message | Pending[Message]:
         if isinstance(message, Look):
-            return seen_here(self._site, message) if self._site.settled() else look_everywhere(self._site, message)
+            return self._look(message)
         if isinstance(message, Offer) and message.rows:
             receiving = Receiving(self._site, route.origin, message)
             receiving.begin()
@@ -250,8 +250,13 @@ class Replicas(Protocol):
     # What others ask -----------------------------------------------------------------------------------------
 
     @on(Look)
-    def on_look(self, sender: Contact, look: Look) -> Message:
-        return seen_here(self._site, look)
+    def on_look(self, sender: Contact, look: Look) -> Message | Pending[Message]:
+        if not look.root:
+            return seen_here(self._site, look)
+        return self._look(look) if self._site.owns(look.tag) else Refused("this peer is not the root of that")
+
+    def _look(self, look: Look) -> Message | Pending[Message]:
+        return seen_here(self._site, look) if self._site.settled() else look_everywhere(self._site, look)
 
     @on(Near)
     def on_near(self, sender: Contact, question: Near) -> Message:

@@ -8,18 +8,31 @@ from collections.abc import Callable, Sequence
 from overlay.core.context import Context, OnFailed
 from overlay.core.message import Contact
 from overlay.errors import LocalError
-from overlay.ids import owns
+from overlay.ids import Key, owns
 from overlay.kbr import Router
 from overlay.store.replicated.bodies import Bodies, patience_s
 from overlay.store.replicated.config import ReplicasConfig
 from overlay.store.replicated.messages import MAX_COUNTER, Item, Version, tag_of
+from overlay.store.replicated.roots import Roots
 from overlay.store.replicated.shelf import Shelf
 
 
 class Site:
     """One peer's place among the others."""
 
-    __slots__ = ("bodies", "clock", "config", "ctx", "disturb", "leaving", "router", "settled", "shelf", "suspect")
+    __slots__ = (
+        "bodies",
+        "clock",
+        "config",
+        "ctx",
+        "disturb",
+        "leaving",
+        "roots",
+        "router",
+        "settled",
+        "shelf",
+        "suspect",
+    )
 
     def __init__(self, ctx: Context, router: Router, config: ReplicasConfig, bits: int):
         self.ctx = ctx
@@ -27,6 +40,7 @@ class Site:
         self.config = config
         self.shelf = Shelf(ctx, bits)
         self.bodies = Bodies(ctx)
+        self.roots = Roots()
         self.clock = 0
         """The Lamport clock of those who write here."""
         self.leaving = False
@@ -80,6 +94,11 @@ class Site:
         return self.config.answer_s + (0.0 if item.body is None else patience_s(item.body.size))
 
     # Places --------------------------------------------------------------------------------------------------
+
+    def span(self) -> tuple[Key, Key]:
+        """The keys (low, high] of which we are the root."""
+        low, high = self.router.range() or (0, 0)
+        return Key(low), Key(high)
 
     def owns(self, tag: bytes) -> bool:
         """Whether we are the root of a tag."""

@@ -15,6 +15,7 @@ from overlay.errors import Indefinite, RemoteError
 from overlay.kbr import Answered
 from overlay.store.replicated.config import Acked
 from overlay.store.replicated.messages import Copy, Item, Look, Seen, Version, Write, Written, tag_of
+from overlay.store.replicated.roots import ask_root
 from overlay.store.replicated.site import Site
 
 AGAIN_S = 0.5
@@ -122,8 +123,7 @@ class Writing:
         if site.ctx.now >= self._until:
             self.outcome.fail(Indefinite(f"nobody knows whether it was written: {self._why}"))
             return
-        question = Look(self._tag, False)
-        site.router.route("replicas", site.shelf.key(self._tag), question).when_done(self._found)
+        ask_root(site, Look(self._tag, False)).when_done(self._found)
 
     def expire(self) -> None:
         """The time is over, whatever is still on its way."""
