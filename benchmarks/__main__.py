@@ -1,8 +1,9 @@
 """Measure everything, or what is named; print the table and keep it.
 
-    python -m benchmarks [--only ROW ...] [--quick] [--json]
+    python -m benchmarks [--only ROW ...] [--minutes 15] [--quick] [--json]
 
-Every case runs in a process of its own, several times; the table has the medians. Progress goes to stderr.
+Every case runs in a process of its own. First each runs once, and while there is time left each runs again, in turn; the
+table has the medians. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -51,25 +52,50 @@ def run_apart(row: str, case: Case) -> list[Figure]:
     return msgspec.json.decode(done.stdout, type=list[Figure])
 
 
-def measure(name: str, *, quick: bool) -> list[Figure]:
-    """All cases of a row."""
-    row, figures = ROWS[name], []
-    for case in row.quick if quick else row.cases:
-        runs: list[list[Figure]] = []
-        for number in range(1 if quick else row.runs):
-            began = time.monotonic()
-            print(f"{name} {' '.join(str(value) for value in case.values())} #{number + 1}", end="", file=sys.stderr)
-            sys.stderr.flush()
-            runs.append(run_apart(name, case))
-            print(f" {time.monotonic() - began:.1f} s", file=sys.stderr)
-        figures += median(runs)
-    return figures
+class Job:
+    """One case of a row: its runs so far, and the seconds that the longest of them took."""
+
+    def __init__(self, row: str, case: Case):
+        self.row = row
+        self.case = case
+        self.runs: list[list[Figure]] = []
+        self.longest_s = 0.0
+        self.total_s = 0.0
+
+    def run(self) -> None:
+        """Once more."""
+        began = time.monotonic()
+        print(
+            f"{self.row} {' '.join(str(v) for v in self.case.values())} #{len(self.runs) + 1}", end="", file=sys.stderr
+        )
+        sys.stderr.flush()
+        self.runs.append(run_apart(self.row, self.case))
+        took_s = time.monotonic() - began
+        self.longest_s, self.total_s = max(self.longest_s, took_s), self.total_s + took_s
+        print(f" {took_s:.1f} s", file=sys.stderr)
+
+
+def measure(names: Sequence[str], minutes: float, *, quick: bool) -> tuple[dict[str, list[Figure]], dict[str, float]]:
+    """The figures of these rows, and the seconds that each row took. What has had its runs, or no time left, is left out."""
+    jobs = [Job(name, case) for name in names for case in (ROWS[name].quick if quick else ROWS[name].cases)]
+    end = time.monotonic() + 60 * minutes
+    for number in range(1 if quick else max(ROWS[name].runs for name in names)):
+        for job in jobs:
+            if not number or (number < ROWS[job.row].runs and time.monotonic() + job.longest_s <= end):
+                job.run()
+    figures: dict[str, list[Figure]] = {name: [] for name in names}
+    seconds = dict.fromkeys(names, 0.0)
+    for job in jobs:
+        figures[job.row] += median(job.runs)
+        seconds[job.row] += job.total_s
+    return figures, seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--minutes", type=float, default=14.0, help="no run begins that would end later (default 14)")
     parser.add_argument("--quick", action="store_true", help="small sizes, one run each; nothing is kept")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
@@ -78,19 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_here(options.case[0], msgspec.json.decode(options.case[1]))
         return
     names = options.only or list(ROWS)
-    results = {name: measure(name, quick=options.quick) for name in names}
+    results = Kept(machine(), *measure(names, options.minutes, quick=options.quick))
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode({"machine": machine(), "rows": results})).decode())
+        print(msgspec.json.format(msgspec.json.encode(results)).decode())
     else:
         print(report(results))
+    print(f"{sum(results.seconds.values()):.0f} s in all", file=sys.stderr)
     if not options.quick:
         keep(results)
-
-
-def report(results: dict[str, list[Figure]]) -> str:
-    """The whole table."""
-    head = f"Medians on {machine()}. README.md explains every row.\n\n"
-    return head + "\n".join(table(ROWS[name].title, figures) for name, figures in results.items() if figures)
 
 
 class Kept(msgspec.Struct):
@@ -98,15 +119,25 @@ class Kept(msgspec.Struct):
 
     machine: str
     rows: dict[str, list[Figure]]
+    seconds: dict[str, float] = {}
+    """That all runs of a row took together."""
 
 
-def keep(results: dict[str, list[Figure]]) -> None:
+def report(results: Kept) -> str:
+    """The whole table."""
+    head = f"Medians on {results.machine}; in brackets, the seconds of all runs of a row. README.md explains every row.\n\n"
+    titles = {name: f"{ROWS[name].title} ({results.seconds.get(name, 0):.0f} s)" for name in results.rows}
+    return head + "\n".join(table(titles[name], figures) for name, figures in results.rows.items() if figures)
+
+
+def keep(results: Kept) -> None:
     """Write RESULTS.json and RESULTS.md; rows that were not measured now stay as they were."""
     file = HERE / "RESULTS.json"
-    before = msgspec.json.decode(file.read_bytes(), type=Kept).rows if file.exists() else {}
-    rows = {name: {**before, **results}[name] for name in ROWS if name in before or name in results}
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(Kept(machine(), rows))) + b"\n")
-    (HERE / "RESULTS.md").write_text(f"# Results\n\n{report(rows)}")
+    before = msgspec.json.decode(file.read_bytes(), type=Kept) if file.exists() else Kept(results.machine, {})
+    rows, seconds = {**before.rows, **results.rows}, {**before.seconds, **results.seconds}
+    kept = Kept(results.machine, {name: rows[name] for name in ROWS if name in rows}, seconds)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+    (HERE / "RESULTS.md").write_text(f"# Results\n\n{report(kept)}")
 
 
 if __name__ == "__main__":
