@@ -67,7 +67,7 @@ class Partial:
 
 
 class Disk:
-    """Batches become durable one after the other; a crash keeps a beginning of the one that is being written."""
+    """Batches become durable one after the other; a crash keeps a beginning of what was being written."""
 
     def __init__(self, *, write_s: tuple[float, float] = (0.001, 0.005)):
         self.write_s = write_s
@@ -207,10 +207,11 @@ class Disk:
         self._forget()
 
     def crash(self, rng: random.Random) -> None:
-        """Lose what is not durable; a beginning of the batch being written may be done."""
-        if self._writing and self.refusal(self._writing[0][1]) is None:
-            service, batch = self._writing[0]
-            self._do(service, batch[: rng.randrange(len(batch) + 1)])
+        """Lose what is not durable. Batches that wait share their syncs: some may be done, in order, and a beginning of the next."""
+        count = rng.randrange(len(self._writing) + 1) if self._writing else 0
+        for number, (service, batch) in enumerate(self._writing[: count + 1]):
+            if self.refusal(batch) is None:
+                self._do(service, batch if number < count else batch[: rng.randrange(len(batch) + 1)])
         self._forget()
 
     def _forget(self) -> None:
