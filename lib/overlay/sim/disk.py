@@ -207,7 +207,7 @@ class Disk:
         self._forget()
 
     def crash(self, rng: random.Random) -> None:
-        """Lose what is not durable. Batches that wait share their syncs: some may be done, in order, and a beginning of the next."""
+        """Lose what is not durable. Batches that wait share syncs: some may be done, in order, and a beginning of the next."""
         count = rng.randrange(len(self._writing) + 1) if self._writing else 0
         for number, (service, batch) in enumerate(self._writing[: count + 1]):
             if self.refusal(batch) is None:
