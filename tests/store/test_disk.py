@@ -386,6 +386,15 @@ def test_two_do_not_share_a_folder(disk: FolderDisk, tmp_path: Path) -> None:
     opened(tmp_path).close()
 
 
+@pytest.mark.parametrize("entry", [Entry(b"1"), None])
+def test_a_key_that_is_no_text_is_refused_and_harms_no_other(disk: FolderDisk, entry: Entry | None) -> None:
+    outcomes: list[LocalError | None] = []
+    disk.write_all([("a", (Write("\udcff", entry),)), ("a", (Write("\0x", Entry(b"2")),))], outcomes.extend)()
+    assert "is no text" in str(outcomes[0])
+    assert outcomes[1] is None
+    assert disk.entries("a") == {"\0x": Entry(b"2")}
+
+
 def test_whoever_is_told_that_something_is_durable_may_close_the_disk(disk: FolderDisk, tmp_path: Path) -> None:
     outcomes: list[LocalError | None] = []
     disk.write_all([("a", (Write("1", Entry(b"1")),))], lambda _: disk.close())

@@ -200,6 +200,10 @@ class Index:
                     _write(connection, job.owner, job.parts[number])
         except LocalError as error:
             return error
+        except Exception as error:
+            # Whoever waits for this must hear of it, and the others go on.
+            log.exception("%s: a commit failed", self.path)
+            return LocalError(f"{self.path}: {error!r}")
         return None
 
     @contextlib.contextmanager

@@ -16,7 +16,7 @@ from overlay.store.disk.bodies import Bodies
 from overlay.store.disk.folder import as_local_error
 from overlay.store.disk.home import Home
 from overlay.store.disk.index import Row
-from overlay.store.disk.rows import Place, decode, encode
+from overlay.store.disk.rows import Place, check_key, decode, encode
 from overlay.store.disk.shown import Shown
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Ledger:
 
     def _stage_one(self, staged: Staged, service: str, step: Write) -> None:
         if step.entry is None:
-            staged.rows.append((service, step.key, None))
+            staged.rows.append((service, check_key(step.key), None))
             staged.refs.append(None)
             if self._shown.hide(step.key):
                 staged.hidden.append(step.key)

@@ -21,12 +21,18 @@ class _Row(msgspec.Struct, array_like=True):
     entry: Entry
 
 
-def encode(service: str, key: str, entry: Entry) -> bytes:
-    """LocalError where it is too large, or the key is no text."""
+def check_key(key: str) -> str:
+    """The key, if it can be written; LocalError otherwise."""
     try:
-        data = msgspec.msgpack.encode(_Row(service, key, entry))
+        key.encode()
     except UnicodeEncodeError:
         raise LocalError(f"{key[:80]!a} is no text") from None
+    return key
+
+
+def encode(service: str, key: str, entry: Entry) -> bytes:
+    """LocalError where it is too large, or the key is no text."""
+    data = msgspec.msgpack.encode(_Row(service, check_key(key), entry))
     if len(data) > MAX_ENTRY_BYTES - 32:
         raise LocalError(f"an entry of {len(data)} bytes is too large to keep")
     return hashlib.sha256(data).digest() + data
