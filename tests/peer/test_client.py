@@ -100,6 +100,26 @@ def test_of_a_long_value_that_is_replaced_nothing_stays(ring: list[Peer]) -> Non
             client.get(b"\0abc")
 
 
+def test_of_a_long_value_that_was_not_put_nothing_stays(ring: list[Peer]) -> None:
+    class Broken:
+        """A file whose disk fails."""
+
+        left = 4
+
+        def read(self, size: int) -> bytes:
+            self.left -= 1
+            if not self.left:
+                raise OSError("the disk fails")
+            return random.Random(self.left).randbytes(size)
+
+    with Client(address(ring[0])) as client:
+        with pytest.raises(OSError, match="the disk fails"):
+            client.put_file(Broken(), "a")
+        with pytest.raises(NotFound):
+            client.get("a")
+    assert not any(peer.stored() for peer in ring)
+
+
 def test_a_session_goes_on_at_another_peer(ring: list[Peer]) -> None:
     with Client(address(ring[0])) as one:
         for _ in range(5):

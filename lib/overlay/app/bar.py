@@ -61,6 +61,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._live = False
         if self._seen:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

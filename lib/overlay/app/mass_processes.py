@@ -31,6 +31,8 @@ class MassProcesses:
 
     def __init__(self, data: Path, at: Sequence[str]):
         self.data = data
+        self.why = ""
+        """What the first one said that could not be started."""
         self._at = list(at)
 
     def running(self) -> list[Path]:
@@ -69,16 +71,14 @@ class MassProcesses:
                 elif process.poll() is not None or time.monotonic() > until:
                     done, failed = done + 1, failed + 1
                     process.kill()
+                    self.why = self.why or _said(folder)
                 else:
                     continue
                 del starting[folder]
             if not at and failed:
-                raise LocalError(f"no peer could be started: {self._said(last + 1)}")
+                raise LocalError(f"no peer could be started: {self.why}")
             yield Step(done, failed, count)
             time.sleep(LOOK_S)
-
-    def _said(self, number: int) -> str:
-        return last_line((self.data / f"{number:04}" / "up.log").read_text(errors="replace")) or "it did not say why"
 
     def leave(self, percent: float, seed: int, *, crash: bool) -> Iterator[Step]:
         """So many of a hundred, by chance: killed, or after they have handed over."""
@@ -156,3 +156,7 @@ class MassProcesses:
             for client in clients:
                 await client.close()
         return step
+
+
+def _said(folder: Path) -> str:
+    return last_line((folder / "up.log").read_text(errors="replace")) or "it did not say why"

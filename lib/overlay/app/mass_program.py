@@ -16,6 +16,7 @@ from overlay.app.arguments import Parser, convert, make_parser, of_a_ring
 from overlay.app.bar import Bar
 from overlay.app.mass_processes import MassProcesses
 from overlay.app.narrator import address, count
+from overlay.app.program import can_draw_over, over
 from overlay.app.store_program import UNREACHABLE, status_of
 from overlay.app.terminal import Output, clean, short
 from overlay.errors import LocalError, OverlayError
@@ -135,6 +136,7 @@ class MassProgram:
         self._processes = MassProcesses(options.data, options.at)
         self._last: tuple[str, Step] | None = None
         self._told = 0.0
+        self._drawn = 0
         self._began = time.monotonic()
 
     def mass_join(self) -> int:
@@ -148,7 +150,9 @@ class MassProgram:
         if options.count > MOST_PEERS:
             raise LocalError(f"{options.count} processes are too many: at most {MOST_PEERS}; more by --simulated")
         step = self._follow("peers", self._processes.join(options.count, ["--interval", options.interval]))
-        return self._end("MassJoin", step, "joined", f"{len(self._processes.running())} run in {options.data}")
+        why = f"; the first that failed said: {self._processes.why}" if self._processes.why else ""
+        text = f"{len(self._processes.running())} run in {options.data}{why}"
+        return self._end("MassJoin", step, "joined", text, why=self._processes.why)
 
     def mass_leave(self) -> int:
         """End some."""
@@ -222,7 +226,8 @@ class MassProgram:
         lines = [f"{'predecessor':>10} > {'[peer]':^10} > {'successor':<10}  entries of its own, on its disk"]
         lines += [f"{_id(o.before):>11} > [{_id(o.peer):^8}] > {_id(o.after):<10}  {o.own:6} {o.keys:6}" for o in seen]
         lines.append(f"{count(len(seen), 'peer')}, {sum(max(0, one.own) for one in seen)} entries")
-        self.output.answer(["", *lines])
+        self.output.write("\n".join([over(self._drawn) + lines[0], *lines[1:]]))
+        self._drawn = len(lines) if can_draw_over(self.output, lines) else 0
 
     # How far it is -------------------------------------------------------------------------------------------
 

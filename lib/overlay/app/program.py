@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 ring = visitor.ring(*options.at)
                 lines = [jsonlines.encode(reporter.ring_object(ring))] if options.json else _block(ring)
-                output.write("\n".join([_over(drawn) + lines[0], *lines[1:]]))
+                output.write("\n".join([over(drawn) + lines[0], *lines[1:]]))
                 # In place of the one before, where that is still to be seen as a whole.
-                drawn = len(lines) if options.watch and not options.json and _can_draw_over(output, lines) else 0
+                drawn = len(lines) if options.watch and not options.json and can_draw_over(output, lines) else 0
                 status = 0
             except OverlayError as error:
                 output.error(str(error))
@@ -97,12 +97,13 @@ def _block(ring: Iterable[Any]) -> list[str]:
     return reporter.block(reporter.rows_of_ring(ring))
 
 
-def _over(lines: int) -> str:
+def over(lines: int) -> str:
     """Back to where so many lines began, and clean from there."""
     return f"\x1b[{lines}A\x1b[J" if lines else ""
 
 
-def _can_draw_over(output: Output, lines: Sequence[str]) -> bool:
+def can_draw_over(output: Output, lines: Sequence[str]) -> bool:
+    """Whether these lines, once printed, are still to be seen as a whole."""
     size = shutil.get_terminal_size()
     plain = os.environ.get("TERM") == "dumb" or not is_terminal(output.out)
     return not plain and len(lines) < size.lines and max(map(len, lines)) <= size.columns

@@ -19,7 +19,7 @@ from overlay.app.terminal import Output, clean, short
 from overlay.errors import Indefinite, LocalError, NoSpace, OverlayError
 from overlay.ids import label
 from overlay.peer.client import Client, NoRoom
-from overlay.peer.client.places import default_places
+from overlay.peer.client.places import AT, default_places
 from overlay.store.replicated.config import NotFound
 
 DONE, ERROR, USAGE, MISSING, UNREACHABLE, FULL, INTERRUPTED = 0, 1, 2, 3, 4, 6, 130
@@ -48,7 +48,12 @@ def main(words: Sequence[str]) -> int:
         return USAGE
     program = StoreProgram(options, output)
     try:
-        with Client(at, timeout_s=options.timeout) as client:
+        client = Client(at, timeout_s=options.timeout)
+    except LocalError as error:
+        output.error(f"{AT}: {error}")
+        return USAGE
+    try:
+        with client:
             getattr(program, options.action)(client)
         return DONE
     except (OverlayError, OSError) as error:

@@ -7,7 +7,6 @@ peer is asked (Lamport, CACM 1978). `session` may be handed on to another client
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import io
 import itertools
@@ -120,24 +119,19 @@ class AsyncClient:
         if not needs_segments(head):
             return await self.put(data, head, ttl_s=ttl_s)
         before = await self._index(data)
-        index = Index(new_id(), 0, b"")
+        index = await self._put_segments(head, file, ttl_s, progress)
         try:
-            index = await self._put_segments(index.id, head, file, ttl_s, progress)
             acked = await self._put(data, index.pack(), ttl_s)
-        except NoAnswer:
-            # Nobody knows what was stored; it may be read, so nothing of it may go.
-            raise
-        except BaseException:
+        except (LocalError, RemoteError):
+            # Of any other end nobody knows whether it was stored; then it may be read, and nothing of it may go.
             await self._drop(index)
             raise
         await self._drop(before)
         return acked
 
-    async def _put_segments(
-        self, id: bytes, head: bytes, file: Source, ttl_s: float | None, progress: Progress | None
-    ) -> Index:
-        digest = hashlib.sha256()
-        size = done = number = 0
+    async def _put_segments(self, head: bytes, file: Source, ttl_s: float | None, progress: Progress | None) -> Index:
+        id, digest = new_id(), hashlib.sha256()
+        size = done = 0
         rest = head
         room = asyncio.Semaphore(WINDOW)
 
@@ -151,16 +145,24 @@ class AsyncClient:
             if progress is not None:
                 progress(done, None)
 
-        async with _one_error(), asyncio.TaskGroup() as group:
-            while rest or number == 0:
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            while rest or not tasks:
                 piece, rest = rest[:SEGMENT_BYTES], rest[SEGMENT_BYTES:]
                 digest.update(piece)
                 size += len(piece)
                 await room.acquire()
-                group.create_task(one(number, piece))
-                number += 1
+                _raise_first(tasks)
+                tasks.append(asyncio.create_task(one(len(tasks), piece)))
                 if len(rest) < SEGMENT_BYTES:
                     rest += await asyncio.to_thread(file.read, SEGMENT_BYTES)
+            await asyncio.wait(tasks)
+            _raise_first(tasks)
+        except BaseException:
+            # First what is on its way, so that nothing comes after its deletion.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._drop(Index(id, size, b""))
+            raise
         return Index(id, size, digest.digest())
 
     async def delete(self, name: str | bytes) -> Acked:
@@ -345,13 +347,11 @@ class AsyncClient:
         self.session = max(self.session, version)
 
 
-@contextlib.asynccontextmanager
-async def _one_error() -> AsyncIterator[None]:
-    """Of several tasks that failed, the first error; as if there had been one."""
-    try:
-        yield
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """The error of the first of those that have failed by now."""
+    for task in tasks:
+        if task.done():
+            task.result()
 
 
 def _batches(names: Iterable[bytes], count: int) -> Iterator[tuple[bytes, ...]]:

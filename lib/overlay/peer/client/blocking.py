@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 from overlay.core.message import Contact
 from overlay.errors import LocalError
 from overlay.peer.client.aio import ANSWER_S, AsyncClient, Progress, RingStatus, Source, Target
+from overlay.peer.client.line import LISTENING
 from overlay.peer.client.mapping import Mapping
 from overlay.store.replicated.config import Acked, Got, Listed
 from overlay.store.replicated.messages import NEVER, Version
 
 T = TypeVar("T")
+
+CLEAN_S = 5.0
+"""For what was interrupted, to delete what it had begun."""
 
 
 class Client:
@@ -95,7 +99,10 @@ class Client:
         self.close()
 
     async def _end(self) -> None:
-        """Whatever is still under way, such as the rest of what failed, is over before the loop is."""
+        """Whatever is still under way, such as the rest of what failed, is over before the loop is; it has a little time."""
+        rest = {task for task in asyncio.all_tasks() if task.get_name() != LISTENING} - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=CLEAN_S)
         await self._client.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:

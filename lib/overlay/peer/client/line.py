@@ -29,6 +29,8 @@ from overlay.store.desk.messages import ANSWERS, QUESTIONS
 
 CODEC = Codec((*QUESTIONS, *ANSWERS, messages.Ask, messages.Neighbors))
 CONNECT_S = 3.0
+LISTENING = "overlay-line"
+"""The name of the task that waits for answers, as long as there is a line."""
 
 
 class NoAnswer(Indefinite):
@@ -70,7 +72,7 @@ class Line:
         self._why = ""
         self.peer: Contact = Contact(Key(0), *writer.get_extra_info("peername")[:2])
         """Who is at the other end."""
-        self._listening = asyncio.ensure_future(self._listen())
+        self._listening = asyncio.create_task(self._listen(), name=LISTENING)
 
     @classmethod
     async def open(cls, stranger: Stranger, host: str, port: int, timeout_s: float = CONNECT_S) -> Line:
