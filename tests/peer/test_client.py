@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from overlay.errors import LocalError, RemoteError
 from overlay.peer import Outcome
 from overlay.peer.address import show_address
 from overlay.peer.client import NoAnswer
+from overlay.peer.client.aio import Replaced
 from overlay.peer.client.places import default_places
 from overlay.peer.client.segments import MAGIC, RESERVED, SEGMENT_BYTES
 from overlay.peer.preset import chord
@@ -173,3 +175,25 @@ def test_what_cannot_be_is_told(ring: list[Peer], tmp_path: Path, monkeypatch: p
         Client()
     monkeypatch.setenv("OVERLAY_AT", "127.0.0.1:7001, [::1]:7002")
     assert default_places() == ["127.0.0.1:7001", "[::1]:7002"]
+
+
+def test_a_long_value_that_is_replaced_all_the_time_is_read_as_one_of_its_versions(ring: list[Peer]) -> None:
+    values = [bytes([number]) * (2 * SEGMENT_BYTES) for number in range(4)]
+
+    async def main() -> None:
+        async with AsyncClient(address(ring[0])) as writer, AsyncClient(address(ring[1])) as reader:
+            await writer.put("a", values[0])
+
+            async def write() -> None:
+                for value in values * 2:
+                    await writer.put("a", value)
+
+            writing = asyncio.create_task(write())
+            while not writing.done():
+                # A reader that is slower than the writer four times in a row is told so, and has read nothing.
+                with contextlib.suppress(Replaced):
+                    assert await reader.get("a") in values
+            await writing
+            assert await reader.get("a") == values[-1]
+
+    asyncio.run(main())

@@ -170,7 +170,7 @@ class StoreProgram:
         self.output.answer(
             [
                 f"{count(status.records, 'entry', 'entries')} at {count(len(status.peers), 'peer')}, "
-                f"{status.copies} copies of each: {told}"
+                f"{count(min(status.copies, len(status.peers)), 'copy', 'copies')} of each: {told}"
             ]
         )
 

@@ -38,8 +38,15 @@ ANSWER_S = 35.0
 """A peer looks for 30 s for those who can do what it was asked (ReplicasConfig.deadline_s)."""
 
 AGAIN_S = 0.5
+READ_AGAIN = 3
+"""So often a value is read once more that was replaced meanwhile."""
+
 WINDOW = 6
 """Segments that are on their way at a time."""
+
+
+class Replaced(RemoteError):
+    """The segments of a value are gone: in between another one was put in its place."""
 
 
 class Source(Protocol):
@@ -194,14 +201,21 @@ class AsyncClient:
 
     async def read(self, name: str | bytes) -> Got:
         """A record with its version and its end; see `get`."""
-        file = io.BytesIO()
-        got = await self.get_file(name, file)
+        for again in range(READ_AGAIN, -1, -1):
+            file = io.BytesIO()
+            try:
+                got = await self.get_file(name, file)
+                break
+            except Replaced:
+                if not again:
+                    raise
         return msgspec.structs.replace(got, value=file.getvalue())
 
     async def get_file(self, name: str | bytes, file: Target, *, progress: Progress | None = None) -> Got:
         """Write the value of a record into a file; what is returned has no value.
 
-        RemoteError, after some of it was written, where what came is not what was stored."""
+        RemoteError, after some of it was written, where what came is not what was stored; Replaced where somebody stored
+        another value meanwhile."""
         data = _name(name)
         got = await self._read(data)
         index = index_in(got.value)
@@ -250,7 +264,9 @@ class AsyncClient:
             try:
                 pieces = await asyncio.gather(*(self._read(name) for name in names))
             except NotFound:
-                raise RemoteError("the record was replaced while it was read, or a part of it is lost") from None
+                raise Replaced(
+                    "the record was replaced while it was read, or a part of it is lost: try again"
+                ) from None
             yield b"".join(piece.value for piece in pieces)
 
     # The whole ring ------------------------------------------------------------------------------------------
