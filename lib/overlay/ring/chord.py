@@ -156,11 +156,11 @@ class Chord(Protocol):
         )
 
     def range(self) -> tuple[int, int] | None:
-        """The keys (low, high] that belong to us; None while we do not know who is before us."""
+        """The keys (low, high] that belong to us; None while we do not know who is before us, or are in no ring."""
         before = self.before
         if before is not None:
             return before.id, self.ctx.me.id
-        return None if self.shown else (self.ctx.me.id, self.ctx.me.id)
+        return None if self.shown or not self.member else (self.ctx.me.id, self.ctx.me.id)
 
     # What the pings tell ---------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from overlay.core.context import Failure, Reason
-from overlay.core.message import Contact, Message
+from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
 from overlay.core.storage import BlobRef
 from overlay.errors import Indefinite
@@ -99,7 +99,7 @@ class Reading:
         if self.outcome.done:
             return
         if not isinstance(answer, Seen) or not is_answer(answer, Look(self._tag, True)):
-            self._why = str(pending.error or "the root's answer was none")
+            self._why = why_not(pending)
             self._site.ctx.after(AGAIN_S, self.begin)
             return
         self.take(answer)
@@ -131,6 +131,12 @@ class Reading:
         line = list(holders)
         self._site.ctx.rng.shuffle(line)
         self._site.bodies.read(body, line, read, failed)
+
+
+def why_not(pending: Pending[Answered]) -> str:
+    """What a root that did not answer said."""
+    answer = None if pending.error is not None else pending.result().answer
+    return answer.reason if isinstance(answer, Refused) else str(pending.error or "the root's answer was none")
 
 
 def got(item: Item, value: bytes) -> Got:

@@ -82,7 +82,7 @@ class Replicas(Protocol):
     service = "replicas"
     answers = (Seen, Nearer, Written, Lacks, Unequal, Differ, Brought)
     name = "replicas"
-    messages: tuple[type[Message], ...] = (Look, Seen, Offer, Offered)
+    messages: tuple[type[Message], ...] = (Look, Seen, Offer, Offered, Refused)
 
     def __init__(self, router: Router, bits: int, config: ReplicasConfig = ReplicasConfig()):  # noqa: B008 -- frozen
         config.check()
@@ -240,7 +240,7 @@ class Replicas(Protocol):
 
     def deliver(self, message: Message, route: Route) -> Message | Pending[Message]:
         if isinstance(message, Look):
-            return self._look(message)
+            return self.on_look(route.origin, message)
         if isinstance(message, Offer) and message.rows:
             receiving = Receiving(self._site, route.origin, message)
             receiving.begin()
@@ -253,9 +253,8 @@ class Replicas(Protocol):
     def on_look(self, sender: Contact, look: Look) -> Message | Pending[Message]:
         if not look.root:
             return seen_here(self._site, look)
-        return self._look(look) if self._site.owns(look.tag) else Refused("this peer is not the root of that")
-
-    def _look(self, look: Look) -> Message | Pending[Message]:
+        if not self._site.owns(look.tag):
+            return Refused("this peer is not the root of that, or in no ring yet")
         return seen_here(self._site, look) if self._site.settled() else look_everywhere(self._site, look)
 
     @on(Near)
@@ -293,8 +292,6 @@ class Replicas(Protocol):
         site, tag = self._site, tag_of(copy.item.name)
         if site.leaving:
             return Refused("this peer leaves")
-        if site.is_forgotten(copy.item):
-            return Done()
         if site.owns(tag) and site.shelf.version(tag) < copy.item.version:
             # Somebody else thinks that this range is its own; our replicas have to hear of it.
             site.disturb()

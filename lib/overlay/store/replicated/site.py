@@ -16,6 +16,9 @@ from overlay.store.replicated.messages import MAX_COUNTER, Item, Version, tag_of
 from overlay.store.replicated.roots import Roots
 from overlay.store.replicated.shelf import Shelf
 
+MOST_AHEAD = 1 << 40
+"""Nobody has written so often: whoever says so lies, and must not bring our counter to its end."""
+
 
 class Site:
     """One peer's place among the others."""
@@ -55,7 +58,7 @@ class Site:
 
     def saw(self, version: Version) -> None:
         """Somebody here was told of this version: what is written here from now on comes after it."""
-        self.clock = max(self.clock, version.counter)
+        self.clock = max(self.clock, min(version.counter, self.clock + MOST_AHEAD))
 
     def next_version(self) -> Version:
         """A version that nobody else makes, newer than all that was seen here."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from overlay.core.context import Failure
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
-from overlay.errors import Indefinite, RemoteError
+from overlay.errors import Indefinite, LocalError, RemoteError
 from overlay.kbr import Answered
 from overlay.store.replicated.config import Acked
 from overlay.store.replicated.messages import Copy, Item, Look, Seen, Version, Write, Written, tag_of
+from overlay.store.replicated.reading import why_not
 from overlay.store.replicated.roots import ask_root
 from overlay.store.replicated.site import Site
 
@@ -133,14 +134,18 @@ class Writing:
         if self.outcome.done:
             return
         if pending.error is not None or not isinstance(pending.result().answer, Seen):
-            self._again(str(pending.error or "the answer was none"))
+            self._again(why_not(pending))
             return
         answered = pending.result()
         site = self._site
         if self._item is None:
             assert isinstance(answered.answer, Seen)
             site.saw(answered.answer.version)
-            self._item = self._make(site.next_version())
+            try:
+                self._item = self._make(site.next_version())
+            except LocalError as error:
+                self.outcome.fail(error)
+                return
         holders = () if self._item.body is None else (site.ctx.me,)
         if answered.root.id == site.ctx.me.id:
             self._keep(self._item, holders).when_done(self._kept_here)
