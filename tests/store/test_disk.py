@@ -408,15 +408,24 @@ def test_whoever_is_told_that_something_is_durable_may_close_the_disk(disk: Fold
     disk.close()
 
 
-def test_an_end_waits_for_what_is_being_committed(disk: FolderDisk, tmp_path: Path) -> None:
+def test_an_export_does_not_wait_for_a_commit_that_stands_in_line_behind_it(disk: FolderDisk, tmp_path: Path) -> None:
+    told: list[str] = []
+    ref = fetch(disk, BODY)
+    one = disk.write_all([("a", (Write("1", Entry(b"1")),))], lambda outcomes: told.append(f"entry {outcomes}"))
+    two = disk.write_all([("a", (Export("4103.pdf", ref),))], lambda outcomes: told.append(f"file {outcomes}"))
+    assert told == ["entry [None]"]
+    two()
+    one()
+    assert told == ["entry [None]", "file [None]"]
+    assert (tmp_path / "files/4103.pdf").read_bytes() == BODY
+
+
+def test_an_end_commits_what_is_still_to_be(disk: FolderDisk, tmp_path: Path) -> None:
     outcomes: list[LocalError | None] = []
     commit = disk.write_all([("a", (Write("1", Entry(b"1")),))], outcomes.extend)
-    ending = threading.Thread(target=disk.close)
-    ending.start()
-    commit()
-    ending.join(60)
-    assert not ending.is_alive()
+    disk.close()
     assert outcomes == [None]
+    commit()
     disk = opened(tmp_path)
     assert disk.entries("a") == {"1": Entry(b"1")}
     disk.close()

@@ -12,7 +12,6 @@ the entry, and goes after it. An entry is a row of an sqlite database. So a cras
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import logging
@@ -128,10 +127,16 @@ class FolderDisk:
             lock_fd, self._lock_fd = self._lock_fd, -1
             if not self._home.is_committing_here:
                 # Else what is waited for is durable, or waits for ourselves.
-                self._wait(PATIENCE_S)
+                self._finish(PATIENCE_S)
             if lock_fd >= 0:
                 self._home.close()
                 os.close(lock_fd)
+
+    def _finish(self, timeout_s: float | None) -> None:
+        """Commit what has been written, here: whoever else was to do it may stand in line behind us."""
+        if self._pending:
+            self._home.commit()
+            self._wait(timeout_s)
 
     def _wait(self, timeout_s: float | None) -> None:
         """Until no commit is under way; others may change what is kept meanwhile."""
@@ -186,7 +191,7 @@ class FolderDisk:
                         if exports:
                             # What comes before a file that people see is durable before it.
                             self._begin(staged, outcomes, _nothing)()
-                            self._wait(None)
+                            self._finish(None)
                             if outcomes[number] is None:
                                 self._export([step for step in steps if isinstance(step, Export)])
                         else:
@@ -214,20 +219,21 @@ class FolderDisk:
                 self._pending -= 1
                 if self._quiet is not None:
                     self._quiet.notify_all()
+
+        def told(errors: Sequence[LocalError | None]) -> None:
+            committed(errors)
             then()
 
         if not parts:
             return then
         with self._lock:
             self._pending += 1
-            failure: LocalError | None = None
             try:
                 self._ledger.ready(parts)
             except LocalError as error:
-                failure = error
-        if failure is not None:
-            return functools.partial(committed, [failure] * len(parts))
-        return self._home.write([part.rows for part in parts], committed)
+                committed([error] * len(parts))
+                return then
+        return self._home.write([part.rows for part in parts], told)
 
     def _export(self, steps: Sequence[Export]) -> None:
         folder = self._originals.folder

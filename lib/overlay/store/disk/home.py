@@ -81,6 +81,10 @@ class Home:
         self._index.write(self._owner, parts, on_done)
         return self._index.commit
 
+    def commit(self) -> None:
+        """See `Index`."""
+        self._index.commit()
+
     @property
     def is_committing_here(self) -> bool:
         """See `Index`."""
