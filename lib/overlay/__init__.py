@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from overlay.peer import Peer
     from overlay.peer.aio import AsyncPeer
-    from overlay.peer.client import AsyncClient, Client
+    from overlay.peer.client import AsyncClient, Client, NoAnswer, NoRoom, NotFound
     from overlay.peer.unstructured.aio import get_dissemination_service, get_node, join_network
 
 __version__ = "0.1.0"
@@ -16,6 +16,9 @@ __all__ = [
     "AsyncClient",
     "AsyncPeer",
     "Client",
+    "NoAnswer",
+    "NoRoom",
+    "NotFound",
     "Peer",
     "__version__",
     "get_dissemination_service",
@@ -26,8 +29,7 @@ __all__ = [
 _HOMES = {
     "Peer": "overlay.peer",
     "AsyncPeer": "overlay.peer.aio",
-    "Client": "overlay.peer.client",
-    "AsyncClient": "overlay.peer.client",
+    **dict.fromkeys(("AsyncClient", "Client", "NoAnswer", "NoRoom", "NotFound"), "overlay.peer.client"),
     "join_network": "overlay.peer.unstructured.aio",
     "get_dissemination_service": "overlay.peer.unstructured.aio",
     "get_node": "overlay.peer.unstructured.aio",

@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from overlay import AsyncClient, Client, Peer
+from overlay import AsyncClient, Client, NoAnswer, NotFound, Peer
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, RemoteError
 from overlay.peer import Outcome
 from overlay.peer.address import show_address
-from overlay.peer.client import NoAnswer
 from overlay.peer.client.aio import Replaced
 from overlay.peer.client.places import default_places
 from overlay.peer.client.segments import MAGIC, RESERVED, SEGMENT_BYTES
 from overlay.peer.preset import chord
 from overlay.store.desk.messages import PART_BYTES
-from overlay.store.replicated.config import NotFound, ReplicasConfig
+from overlay.store.replicated.config import ReplicasConfig
 from tests.peer.support import PATIENCE_S
 
 IDS = (1 << 28, 5 << 28, 9 << 28, 13 << 28)

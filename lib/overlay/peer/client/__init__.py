@@ -3,5 +3,6 @@
 from overlay.peer.client.aio import AsyncClient
 from overlay.peer.client.blocking import Client
 from overlay.peer.client.line import NoAnswer, NoRoom
+from overlay.store.replicated.config import NotFound
 
-__all__ = ["AsyncClient", "Client", "NoAnswer", "NoRoom"]
+__all__ = ["AsyncClient", "Client", "NoAnswer", "NoRoom", "NotFound"]
