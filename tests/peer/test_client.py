@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,19 @@ def test_a_session_goes_on_at_another_peer(ring: list[Peer]) -> None:
     with Client(address(ring[2]), session=told) as other:
         # Peer 2 has seen no version of this name's writers, and yet what it writes comes after them.
         assert other.put("y", b"new").version > told
+
+
+def test_a_peer_that_is_in_no_ring_yet_is_passed_over(ring: list[Peer], tmp_path: Path) -> None:
+    lost = make(tmp_path, 7)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # Whoever it asks to be let in accepts, and says nothing.
+        lost.join(show_address(*silent.getsockname()), PATIENCE_S)
+        with Client([address(lost), address(ring[0])]) as client:
+            client.put("a", b"1")
+            assert client.get("a") == b"1"
+    with Client(address(lost), timeout_s=0.5) as client, pytest.raises(NoAnswer, match="in no ring yet"):
+        client.get("a")
+    lost.kill()
 
 
 def test_a_mapping_is_one(ring: list[Peer]) -> None:

@@ -34,7 +34,11 @@ MAX_KNOWN = 32
 
 
 class Busy(RemoteError):
-    """Not now: the peer does too much already, or does not know its place yet."""
+    """Not now: the peer does too much already."""
+
+
+class Away(Busy):
+    """Not here now: the peer does not know its place in the ring; another one may."""
 
 
 class Asker:
@@ -112,9 +116,12 @@ class Asker:
                 breaks += 1
                 if line.is_open or breaks > len(self._places):
                     raise
-            except Busy:
+            except Busy as error:
                 if asyncio.get_running_loop().time() >= until:
-                    raise
+                    raise NoAnswer(str(error)) from None
+                if isinstance(error, Away) and line is self._line:
+                    line.close()
+                    self._places = [*self._places[1:], *self._places[:1]]
                 await asyncio.sleep(BUSY_S)
 
     async def ring(self) -> tuple[Contact, ...]:
@@ -201,4 +208,6 @@ def _error_of(failed: desk.Failed, name: bytes) -> Exception:
             return NoRoom(failed.why)
         case desk.WRONG:
             return LocalError(failed.why)
+        case desk.AWAY:
+            return Away(failed.why)
     return Busy(failed.why)

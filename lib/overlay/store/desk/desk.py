@@ -15,6 +15,7 @@ from overlay.core.protocol import Protocol, on
 from overlay.errors import Indefinite, LocalError, NoSpace
 from overlay.ids import Key
 from overlay.store.desk.messages import (
+    AWAY,
     BUSY,
     FULL,
     LIST_BYTES,
@@ -46,6 +47,7 @@ from overlay.store.replicated.replicas import Replicas
 MAX_OPEN = 512
 """Questions of clients that are being answered at a time; more are told to come again."""
 
+AWAY_SAYS = "this peer is in no ring yet, or has just lost its neighbor"
 FULL_SAYS = "no room for"
 """The words of NoSpace: a Failure carries no more of it than its text, and a root no more of its replicas' than that."""
 
@@ -108,7 +110,7 @@ class Desk(Protocol):
     def on_list(self, sender: Contact, question: ListRecords) -> Message:
         span = self._replicas.router.range()
         if span is None:
-            return Failed(BUSY, "this peer does not know yet which records are its own")
+            return Failed(AWAY, AWAY_SAYS)
         listed = sorted((one for one in self._replicas.list() if one.name > question.behind), key=lambda one: one.name)
         room = LIST_BYTES
         count = 0
@@ -123,6 +125,8 @@ class Desk(Protocol):
         return StatusIs(self._replicas.status(), config.copies, config.durable)
 
     def _do(self, verb: Callable[[], Pending[Any]], answer_of: Callable[[Any], Message]) -> Message | Pending[Message]:
+        if self._replicas.router.range() is None:
+            return Failed(AWAY, AWAY_SAYS)
         if self._open >= MAX_OPEN:
             return Failed(BUSY, "too many ask this peer at once")
         try:

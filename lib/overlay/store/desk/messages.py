@@ -18,8 +18,9 @@ UNKNOWN: Final = "unknown"
 FULL: Final = "full"
 WRONG: Final = "wrong"
 BUSY: Final = "busy"
-Kind = Literal["missing", "unknown", "full", "wrong", "busy"]
-"""Why it was not done: there is no such record; nobody knows whether it was; no room; it cannot be; not now."""
+AWAY: Final = "away"
+Kind = Literal["missing", "unknown", "full", "wrong", "busy", "away"]
+"""Why it was not done: there is no such record; nobody knows whether it was; no room; it cannot be; not now; not here now."""
 
 MAX_VALUE = VALUE_BYTES
 PART_BYTES = 40 * 1024
