@@ -36,13 +36,15 @@ class Grant:
 class Grants:
     """The answers to a root's comparisons, and what follows from them for us."""
 
-    __slots__ = ("_grants", "_site", "_unseen")
+    __slots__ = ("_grants", "_site", "_span", "_unseen")
 
     def __init__(self, site: Site):
         self._site = site
         self._grants: dict[int, Grant] = {}
+        self._span: tuple[int, int] | None = None
+        """Our own range when we last looked."""
         self._unseen: dict[bytes, None] = {}
-        """Copies that did not come from their root and were not in a comparison with it since."""
+        """Copies of others' ranges that did not come from their root and were not in a comparison with it since."""
 
     # What a root asks ------------------------------------------------------------------------------------------
 
@@ -82,8 +84,9 @@ class Grants:
         return Differ(wanted, tuple(newer[:ROWS]), len(newer) > ROWS)
 
     def is_new(self, tag: bytes) -> None:
-        """A copy is durable here, and nobody knows yet."""
-        self._unseen[tag] = None
+        """A copy is durable here, and nobody knows yet. What we are the root of counts once we are it no more."""
+        if not self._site.owns(tag):
+            self._unseen[tag] = None
 
     def came_from(self, tag: bytes, sender: Contact) -> None:
         """It was brought by this peer. If that is the root for which we keep it, it knows."""
@@ -113,9 +116,10 @@ class Grants:
     def uncovered(self) -> list[bytes]:
         """The tags of our surplus, in order; everything if we leave, nothing while we do not know our own range."""
         site, shelf = self._site, self._site.shelf
-        span = site.router.range()
         if site.leaving:
             return shelf.tags((FIRST, LAST))
+        self.notice_range()
+        span = self._span
         if span is None:
             return []
         self._expire()
@@ -124,6 +128,16 @@ class Grants:
         found = _outside(shelf.tags((FIRST, LAST)), covered)
         found += [tag for tag in self._unseen if shelf.get(tag) is not None and not site.owns(tag)]
         return sorted(set(found))
+
+    def notice_range(self) -> None:
+        """Whenever our range changes: what was ours until now, its new root may not have seen."""
+        before, self._span = self._span, self._site.router.range()
+        if before == self._span:
+            return
+        shelf = self._site.shelf
+        for section in shelf.sections(*before) if before is not None else ():
+            self._unseen.update(dict.fromkeys(shelf.tags(section)))
+        self._unseen = {tag: None for tag in self._unseen if not self._site.owns(tag)}
 
     def are_settled(self) -> bool:
         """Whether all the roots that compare with us have told that their ranges are settled."""

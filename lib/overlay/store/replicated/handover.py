@@ -21,7 +21,7 @@ from overlay.store.replicated.transfer import Giving, Taking
 
 BATCH = 64
 """Rows in one offer."""
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 4 << 20
 OFFERS = 4
 """Offers on their way at a time."""
 LOOK_S = 1.0

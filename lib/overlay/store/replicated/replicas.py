@@ -235,6 +235,7 @@ class Replicas(Protocol):
 
     def update(self, neighbor: Contact, joined: bool) -> None:
         if self._running:
+            self._grants.notice_range()
             self._syncer.soon()
             self._giver.soon()
 
