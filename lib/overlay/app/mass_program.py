@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -19,9 +20,9 @@ from overlay.app.narrator import address, count
 from overlay.app.program import can_draw_over, over
 from overlay.app.store_program import UNREACHABLE, status_of
 from overlay.app.terminal import Output, clean, short
-from overlay.errors import LocalError, OverlayError
+from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
 from overlay.ids import in_full
-from overlay.lab.mass import Seen, SimulatedMass, Step
+from overlay.lab.mass import UNKNOWN, Seen, SimulatedMass, Step
 from overlay.peer.client import Client
 from overlay.peer.client.places import data_folder
 from overlay.peer.visitor import Visitor
@@ -30,7 +31,6 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 MOST_PEERS = 1000
 MAX_FILE_BYTES = 1 << 30
 TELL_S = 1.0
-NEVER_KNOWN = "?"
 
 EXAMPLES = """\
 examples:
@@ -197,7 +197,12 @@ class MassProgram:
         while True:
             if simulated is not None:
                 simulated.sim.run_for(TELL_S)
-            self._show(simulated.picture() if simulated is not None else self._look())
+            try:
+                self._show(simulated.picture() if simulated is not None else self._look())
+            except Indefinite as error:
+                # It may answer again; whoever looks on will see.
+                self.output.error(str(error))
+                self._drawn = 0
             if time.monotonic() + TELL_S > until:
                 return DONE
             time.sleep(TELL_S)
@@ -210,11 +215,15 @@ class MassProgram:
             told = {one.contact.id: one for one in client.status().peers}
         found = []
         for one in told.values():
-            ring = Visitor().ask(one.contact)
-            before = in_full(ring.predecessors[0].id) if ring.predecessors else NEVER_KNOWN
-            after = in_full(ring.successors[0].id) if ring.successors else in_full(one.contact.id)
+            me = in_full(one.contact.id)
+            before = after = UNKNOWN
+            # One that has just gone is shown for the last time.
+            with contextlib.suppress(Indefinite, RemoteError):
+                ring = Visitor().ask(one.contact)
+                before = in_full(ring.predecessors[0].id) if ring.predecessors else me
+                after = in_full(ring.successors[0].id) if ring.successors else me
             own, keys = (-1, -1) if one.status is None else (one.status.own, one.status.keys)
-            found.append(Seen(in_full(one.contact.id), before, after, own, keys))
+            found.append(Seen(me, before, after, own, keys))
         return found
 
     def _show(self, seen: Iterable[Seen]) -> None:

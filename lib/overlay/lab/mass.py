@@ -35,6 +35,9 @@ STEP_S = 0.2
 JOIN_S, LEAVE_S, SETTLE_S = 120.0, 120.0, 600.0
 
 
+UNKNOWN = "?"
+
+
 class Step(msgspec.Struct, frozen=True):
     """How far it is."""
 
@@ -50,7 +53,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One peer in a picture of the ring. Ids as text; empty where it does not know, -1 where it did not say."""
+    """One peer in a picture of the ring. Ids are text, UNKNOWN where it did not say; then the numbers are -1."""
 
     peer: str
     before: str
@@ -189,7 +192,7 @@ class SimulatedMass:
         found = []
         for _, peer in sorted(self.peers.items()):
             chord, status = peer.parts.chord, peer.replicas.status()
-            before = "" if chord.before is None else in_full(chord.before.id)
+            before = UNKNOWN if chord.before is None else in_full(chord.before.id)
             found.append(Seen(in_full(peer.contact.id), before, in_full(chord.first.id), status.own, status.keys))
         return found
 
