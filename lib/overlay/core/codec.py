@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any, Union
+from collections.abc import Callable, Iterable
+from typing import Any, Union, cast
 
 import msgspec
 
@@ -33,8 +33,8 @@ class DecodeError(RemoteError):
 LONG = 1 << 63
 """Identifiers from here on travel as bytes: msgpack's integers end there."""
 
-_key = functools.lru_cache(1024)(Key)
-"""Hundreds of peers in one process share what they are called."""
+REMEMBERED = 2048
+"""Identifiers whose two forms are known: few are spoken of again and again, and hundreds of peers in one process share them."""
 
 
 def _to_wire(value: object) -> object:
@@ -44,11 +44,16 @@ def _to_wire(value: object) -> object:
 
 
 def _from_wire(wanted: type, value: object) -> object:
-    if wanted is Key and isinstance(value, int) and value >= 0:
-        return _key(value)
+    if wanted is Key and type(value) is int and value >= 0:
+        return Key(value)
     if wanted is Key and isinstance(value, bytes) and len(value) <= 64:
         return Key(int.from_bytes(value))
     raise ValueError(f"{value!r} is not a {wanted.__name__}")
+
+
+# Typed, for True and 1.0 are equal to 1, and are no identifiers.
+_encode_hook: Callable[[Any], Any] = functools.lru_cache(REMEMBERED, typed=True)(_to_wire)
+_decode_hook = cast(Callable[[type[Any], Any], Any], functools.lru_cache(REMEMBERED, typed=True)(_from_wire))
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -63,8 +68,8 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
     body: msgspec.Raw
 
 
-_packer = msgspec.msgpack.Encoder(enc_hook=_to_wire)
-_heads = msgspec.msgpack.Decoder(_Head, dec_hook=_from_wire)
+_packer = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
+_heads = msgspec.msgpack.Decoder(_Head, dec_hook=_decode_hook)
 
 
 class Codec:
@@ -77,9 +82,9 @@ class Codec:
             if names.count(name) > 1:
                 raise LocalError(f"two messages are called {name}; the class name is the tag on the wire, rename one")
         union: Any = Union[types]
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=_to_wire)
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
         self._decoder: msgspec.msgpack.Decoder[Envelope[Message]] = msgspec.msgpack.Decoder(
-            Envelope[union], dec_hook=_from_wire
+            Envelope[union], dec_hook=_decode_hook
         )
 
     def encode(self, envelope: Envelope[Message]) -> bytes:
@@ -131,7 +136,7 @@ def pack(message: Message) -> bytes:
 @functools.cache
 def _unpacker(kinds: tuple[type[Message], ...]) -> msgspec.msgpack.Decoder[Message]:
     union: Any = Union[kinds]
-    return msgspec.msgpack.Decoder(union, dec_hook=_from_wire)
+    return msgspec.msgpack.Decoder(union, dec_hook=_decode_hook)
 
 
 def unpack(data: bytes, kinds: tuple[type[Message], ...]) -> Message:
