@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError, NotThere
 from overlay.store.disk.folder import Folder, as_local_error, check_name, digest
@@ -65,8 +66,7 @@ class Originals:
             os.close(fd)
         with self._lock:
             self._found[name] = known
-            if len(self._found) > MAX_FOUND:
-                del self._found[next(iter(self._found))]
+            forget_oldest(self._found, MAX_FOUND)
         return known.ref
 
     def source(self, ref: BlobRef) -> Path | None:

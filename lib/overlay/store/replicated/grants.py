@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
+from overlay.core.bounded import forget_oldest
 from overlay.core.message import Contact
 from overlay.ids import owns
 from overlay.store.replicated.messages import NEVER, ROWS, Compare, Differ, Listing, Unequal
@@ -54,8 +55,7 @@ class Grants:
         until = self._site.ctx.now + ROUNDS * self._site.config.sync_s
         if question.replica:
             self._grants[root.id] = Grant(root, question, until)
-            if len(self._grants) > MOST:
-                del self._grants[next(iter(self._grants))]
+            forget_oldest(self._grants, MOST)
         else:
             self._grants.pop(root.id, None)
         unequal = []
