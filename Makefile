@@ -45,6 +45,7 @@ fuzz: $(VENV)/installed  ## MINUTES=30 of fuzzing
 
 $(VENV)/bench: $(VENV)/installed
 	@$(PY) -m pip install --quiet --disable-pip-version-check 'simpy>=4' || echo "without simpy: its column stays empty"
+	@$(PY) -m pip install --quiet --disable-pip-version-check 'kademlia>=2.2' || echo "without kademlia: its column stays empty"
 	@touch $@
 
 bench: $(VENV)/bench  ## the benchmark table, within fifteen minutes (ARGS="--only form --quick")

@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import Any
 
+from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.peer import Peer, PeerView
 from overlay.peer.aio import AsyncPeer
+from overlay.store.replicated.config import Status
 
 FIRST_PORT, LAST_PORT, SLOT_PORTS = 13_000, 31_000, 300
 """The slots of the tests, so that neither takes the other's ports."""
@@ -34,6 +36,11 @@ class Threaded:
         """0 to 255."""
         return self.peer.id
 
+    @property
+    def contact(self) -> Contact:
+        """See `Peer`."""
+        return self.peer.contact
+
     def view(self) -> PeerView:
         """See `Peer`."""
         return self.peer.view()
@@ -42,9 +49,13 @@ class Threaded:
         """See `Peer`."""
         self.peer.setup(first, second)
 
-    async def join(self, known: int) -> None:
+    async def create(self) -> Any:
         """See `Peer`."""
-        await done(self.peer.join(known))
+        return await done(self.peer.create())
+
+    async def join(self, known: int | str, timeout_s: float = 5.0) -> None:
+        """See `Peer`."""
+        await done(self.peer.join(known, timeout_s))
 
     async def ready(self) -> None:
         """See `AsyncPeer`."""
@@ -57,6 +68,18 @@ class Threaded:
     async def request(self, name: str) -> Any:
         """See `Peer`."""
         return await done(self.peer.request(name))
+
+    async def put(self, name: str, value: bytes) -> Any:
+        """See `Peer`."""
+        return await done(self.peer.put(name, value))
+
+    async def get(self, name: str) -> Any:
+        """See `Peer`."""
+        return await done(self.peer.get(name))
+
+    def store_status(self) -> Status:
+        """See `Peer`."""
+        return self.peer.store_status()
 
     def kill(self) -> None:
         """See `Peer`."""

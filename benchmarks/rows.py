@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from benchmarks import disk, gossip, lookups, processes, records, rings, simulator, trust, wire
+from benchmarks import disk, gossip, lookups, processes, records, rings, simulator, store, trust, wire
 from benchmarks.figures import Case, Row
 
 DRIVERS = ("threads", "asyncio")
@@ -75,6 +75,32 @@ ROWS = {
         cases(count=(128,), way=("recursive", "iterative")),
         cases(count=(24,), way=("recursive",)),
     ),
+    "store": Row(
+        "The replicated store: records of 100 bytes, three copies",
+        store.operations,
+        [
+            *cases(driver=("asyncio",), peers=(128,), where=("disk", "one index", "memory")),
+            *cases(driver=("asyncio", "threads"), peers=(8, 32), where=("disk",)),
+        ],
+        cases(driver=("asyncio",), peers=(8,), where=("disk",)),
+        2,
+    ),
+    "store-apart": Row("The replicated store, each peer in a process", store.apart, [{"peers": 8}], [{"peers": 4}], 2),
+    "store-large": Row(
+        "The replicated store: 100 KiB, and 100 MiB in segments",
+        store.large,
+        [{"peers": 8}],
+        [{"peers": 4, "megabytes": 10}],
+        2,
+    ),
+    "store-death": Row(
+        "The replicated store when a fifth of 128 peers died at once",
+        store.deaths,
+        [{"count": 128}],
+        [{"count": 16}],
+        1,
+    ),
+    "store-rest": Row("The replicated store at rest", store.rest, [{"count": 32}], [{"count": 8}], 1),
     "broadcast": Row(
         "Broadcasts among nodes of an unstructured network",
         gossip.broadcasts,
