@@ -6,7 +6,6 @@ A few rounds here; `make test-slow` runs 200.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
 import threading
@@ -58,7 +57,8 @@ class Ring:
 
 
 class Load:
-    """Writers that count up, each at keys of its own, and readers that may never see less than was acknowledged."""
+    """Writers that count up, each at keys of its own, and readers. What they read is whole, and at the end, when the ring has
+    come to rest, no less than what was acknowledged; a read in the moment of a death may be an older one (docs/store.md)."""
 
     def __init__(self, at: list[str], seed: int):
         self._at = at
@@ -67,21 +67,36 @@ class Load:
         self.acked: dict[str, int] = {}
         self.sent: dict[str, int] = {}
         self.wrong: list[str] = []
+        self.unknown: list[str] = []
+        """Writes of which nobody knows."""
+        self.crash: BaseException | None = None
         self.reads = 0
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=self._work)
         self._thread.start()
 
     def end(self) -> None:
         """Stop, and read everything back."""
         self._over.set()
         self._thread.join()
+        if self.crash is not None:
+            raise self.crash
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            self.crash = error
 
     async def _run(self) -> None:
         tasks = [self._write(writer) for writer in range(WRITERS)] + [self._read(reader) for reader in range(2)]
         await asyncio.gather(*tasks)
         async with AsyncClient(self._at) as client:
+            deadline = time.monotonic() + 4 * DEADLINE_S
+            while not (status := await client.status()).complete or len(status.peers) < PEERS:
+                assert time.monotonic() < deadline, status
+                await asyncio.sleep(0.2)  # between two questions, within the deadline
             for key in sorted(self.sent):
-                await self._check(client, key, 4)
+                await self._check(client, key, self.acked.get(key, 0), 4)
 
     def _client(self, number: int) -> AsyncClient:
         return AsyncClient([*self._at[number:], *self._at[:number]], timeout_s=40.0)
@@ -93,31 +108,31 @@ class Load:
                 count = self.sent[key] = self.sent.get(key, 0) + 1
                 # Every third value is a body on disk, the others lie in their entry.
                 size = 40_000 if count % 3 == 0 else 100
-                with contextlib.suppress(Indefinite, RemoteError):
+                try:
                     await client.put(key, value_of(key, count, size))
                     self.acked[key] = count
+                except (Indefinite, RemoteError) as error:
+                    self.unknown.append(f"{key} {count}: {error}")
 
     async def _read(self, reader: int) -> None:
         async with self._client(reader) as client:
             while not self._over.is_set():
                 key = f"{self._rng.randrange(WRITERS)}/{self._rng.randrange(KEYS)}"
-                await self._check(client, key, 1)
+                await self._check(client, key, 0, 1)
                 self.reads += 1
 
-    async def _check(self, client: AsyncClient, key: str, tries: int) -> None:
-        least = self.acked.get(key, 0)
+    async def _check(self, client: AsyncClient, key: str, least: int, tries: int) -> None:
         try:
             value = await client.get(key)
         except NotFound:
             value = b""
         except OverlayError as error:
             if tries > 1:
-                await self._check(client, key, tries - 1)
-            elif self._over.is_set():
+                await self._check(client, key, least, tries - 1)
+            elif least:
                 self.wrong.append(f"{key} cannot be read: {error}")
             return
-        count = int(value[:20] or b"0")
-        most = self.sent.get(key, 0)
+        count, most = int(value[:20] or b"0"), self.sent.get(key, 0)
         if not least <= count <= most:
             self.wrong.append(f"{key} is {count}, and {least} was acknowledged, {most} begun")
         elif count and value != value_of(key, count, len(value)):
@@ -143,7 +158,8 @@ def kill_rounds(ring: Ring, rounds: int, seed: int) -> Load:
         for _ in range(rounds):
             # Until somebody was told of something new since: a round without load shows nothing.
             before, deadline = sum(load.acked.values()), time.monotonic() + 3 * DEADLINE_S
-            while sum(load.acked.values()) < before + 5 and time.monotonic() < deadline:
+            while sum(load.acked.values()) < before + 5:
+                assert load.crash is None and time.monotonic() < deadline, (load.crash, load.unknown[-3:])
                 time.sleep(0.05)  # between two looks, within the deadline
             ring.kill_and_return(rng.randrange(PEERS))
     finally:

@@ -63,14 +63,17 @@ class Line:
     """See the module. `open` makes one; a line that has ended answers everything with NoAnswer."""
 
     def __init__(self, stranger: Stranger, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str):
-        host, port = writer.get_extra_info("sockname")[:2]
+        here, there = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+        if not (here and there):
+            writer.close()
+            raise NoAnswer(f"the peer at {where} is gone: the connection was reset")
         self._stranger = stranger
-        self._me = stranger.contact(host, port)
+        self._me = stranger.contact(*here[:2])
         self._reader, self._writer = reader, writer
         self.where = where
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._why = ""
-        self.peer: Contact = Contact(Key(0), *writer.get_extra_info("peername")[:2])
+        self.peer: Contact = Contact(Key(0), *there[:2])
         """Who is at the other end."""
         self._listening = asyncio.create_task(self._listen(), name=LISTENING)
 
