@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
 from overlay.core.pending import Pending
 from overlay.errors import Indefinite, LocalError, RemoteError
@@ -28,7 +28,19 @@ SPARE = 2
 class Spread:
     """One item at the root of its key, until w distinct peers have it. `outcome` is how many."""
 
-    __slots__ = ("_asked", "_copies", "_failed", "_holders", "_item", "_site", "_tag", "_until", "_why", "outcome")
+    __slots__ = (
+        "_asked",
+        "_copies",
+        "_failed",
+        "_full",
+        "_holders",
+        "_item",
+        "_site",
+        "_tag",
+        "_until",
+        "_why",
+        "outcome",
+    )
 
     def __init__(self, site: Site, item: Item, holders: Sequence[Contact]):
         self._site = site
@@ -41,6 +53,8 @@ class Spread:
         self._failed: dict[int, None] = {}
         self._why = ""
         """What the last one said that would not keep it: that its disk is full, above all."""
+        self._full = False
+        """Whether it was our own disk that said so last."""
         self.outcome: Pending[int] = Pending()
 
     def begin(self) -> None:
@@ -50,17 +64,23 @@ class Spread:
             return
         if site.ctx.now >= self._until or not site.owns(self._tag):
             site.disturb()
-            why = f" ({self._why})" if self._why else ""
-            self.outcome.fail(RemoteError(f"{len(self._copies)} copies are durable, which are too few{why}"))
+            self._fail()
             return
         line = site.line(site.config.copies + SPARE)
         good = [contact for contact in line if contact.id not in self._failed]
         for contact in good[: site.config.copies]:
             if contact.id not in self._copies and contact.id not in self._asked:
                 self._ask(contact)
-        if not self._asked:
+        if not self._asked and self._full:
+            # Whoever can make room is not we; the origin asks again, and knows why if the time runs out.
+            self._fail()
+        elif not self._asked:
             self._failed.clear()
             site.ctx.after(AGAIN_S, self.begin)
+
+    def _fail(self) -> None:
+        why = f" ({self._why})" if self._why else ""
+        self.outcome.fail(RemoteError(f"{len(self._copies)} copies are durable, which are too few{why}"))
 
     def _ask(self, contact: Contact) -> None:
         site = self._site
@@ -78,6 +98,7 @@ class Spread:
             self._asked.pop(contact.id, None)
             self._failed[contact.id] = None
             self._why = failure.detail
+            self._full = failure.reason is Reason.NO_SPACE
             site.disturb()
             self.begin()
 
