@@ -105,7 +105,9 @@ class LostAndFound:
         self._searching = False
         now = self._chord.ctx.now
         self._lost = {contact: since for contact, since in self._lost.items() if now - since < GIVE_UP_S}
-        for contact in list(self._lost)[: max(AT_ONCE, len(self._lost) // 4)]:
+        # Who is alone has nobody else to ask, and a leaver that it was told of waits a few seconds for somebody like it.
+        count = max(AT_ONCE, len(self._lost) // 4) if self._chord.shown else len(self._lost)
+        for contact in list(self._lost)[:count]:
             # To the end of the line, so that each has its turn.
             self._lost[contact] = self._lost.pop(contact)
             self._look_for(contact)
