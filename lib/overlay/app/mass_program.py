@@ -18,6 +18,7 @@ from overlay.app.bar import Bar
 from overlay.app.mass_processes import MassProcesses
 from overlay.app.narrator import address, count
 from overlay.app.program import can_draw_over, over
+from overlay.app.store_arguments import make_action
 from overlay.app.store_program import UNREACHABLE, status_of
 from overlay.app.terminal import Output, clean, short
 from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
@@ -54,14 +55,7 @@ def mass_arguments(words: Sequence[str]) -> argparse.Namespace:
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
 
     def action(name: str, text: str) -> Callable[..., Any]:
-        one = actions.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        one = make_action(actions, name, text, EXAMPLES)
         add = one.add_argument
         mass = data_folder() / "mass"
         add("--data", metavar="DIR", type=Path, default=mass, help=f"the processes' folders ({mass})")

@@ -43,20 +43,26 @@ def _place(text: str) -> str:
     return address(*of_a_ring(text))
 
 
+def make_action(actions: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """One more word of a program, with help of its own and the examples of all."""
+    one: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return one
+
+
 def store_arguments(words: Sequence[str]) -> argparse.Namespace:
     """`action` and its values: `file` and `name`, `name` and `output`, `name`, or `prefix`; and `at`, addresses."""
     parser = make_parser("overlay", "Put files into a ring's store, and get them.", EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
 
     def action(name: str, text: str) -> Callable[..., Any]:
-        one = actions.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        one = make_action(actions, name, text, EXAMPLES)
         one.add_argument(
             "--at",
             action="append",
