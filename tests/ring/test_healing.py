@@ -173,6 +173,23 @@ def test_an_id_that_is_only_awaited_may_join() -> None:
     ring.settle(20)
 
 
+def test_who_answers_pings_before_it_is_in_the_ring_is_awaited_until_it_is() -> None:
+    """Its listener and its place in the ring are two steps, and a busy machine has time for a ping in between."""
+    ring = SimRing(interval_s=30.0)
+    ring.init(2, 4, 5)
+    ring.init(5, 2, 4)
+    late = SimPeer(Contact(Key(4), "127.0.0.1", 12004), 30.0)
+    node = ring.sim.add(late.contact, *late.parts.protocols(), late.records)
+    ring.sim.start(node)
+    ring.sim.run_for(4.5)
+    assert ring.peers[2].parts.chord.awaited == {4}
+    late.parts.chord.begin([ring.peers[5].contact, ring.peers[2].contact], awaited=True)
+    ring.sim.run_for(1.2)
+    assert ring.peers[2].parts.chord.awaited == set()
+    assert late.parts.chord.before is not None
+    assert late.parts.chord.before.id == 2
+
+
 def test_who_begins_with_the_id_of_another_does_not_take_its_place_and_is_told() -> None:
     ring = formed()
     ring.sim.run_until(ring.peers[2].records.store("0009"), 10)

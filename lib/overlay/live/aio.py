@@ -187,9 +187,13 @@ class AsyncioDriver(Driver):
         """What the loop calls; an error in it ends the peer."""
         if self.closed.is_set():
             return
+        # What is sent meanwhile leaves when the function is done, together; that is no turn of the loop later.
+        self._feeding = True
         try:
             function(*args)
-            self._after_wire()
+            if not self.closed.is_set():
+                self._feed()
+                self._after_wire()
         except Exception:
             self.crash()
 

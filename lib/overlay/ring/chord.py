@@ -180,7 +180,7 @@ class Chord(Protocol):
         self.behind.pinged(sender)
 
     def heard(self, contact: Contact, picture: Neighbors) -> None:
-        if contact.id in self.awaited:
+        if picture.member and contact.id in self.awaited:
             self._arrived(contact)
         if picture.leaving:
             self._departed(contact, picture)

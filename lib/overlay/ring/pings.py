@@ -315,7 +315,8 @@ class Pings(Protocol):
         watch.contact = sender
         watch.missed_from = 0
         watch.heard_at = self.ctx.now
-        if watch.doubt is not None or watch.awaited:
+        # Who is awaited has to be in the ring, for before it is there it does not take us for its predecessor.
+        if watch.doubt is not None or (watch.awaited and pong.neighbors.member):
             self._alive(watch)
         # An equal picture is no news, and the one that is kept already is shared.
         if watch.picture is not pong.neighbors and watch.picture != pong.neighbors:
