@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,26 @@ def test_running_out_of_descriptors_is_survived(victim: ThreadDriver, monkeypatc
         sock.sendall(frame(forge(victim.me, Ask("in the end"), CALL, 1)))
         assert answer(sock).body == Tell("IN THE END")
     assert victim.drops["out of descriptors"] == 3
+
+
+def test_a_connection_that_rests_makes_room_when_descriptors_run_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker, first, second = make(1), make(2), make(3)
+    assert ask(asker, first.me, Ask("first")) == Tell("FIRST")
+    assert asker.traffic is not None
+    held, real = asker.traffic.wire._outgoing, wire.connect
+
+    def connect(*place: Any) -> socket.socket:
+        if held:
+            raise OSError(errno.EMFILE, "too many open files")
+        return real(*place)
+
+    monkeypatch.setattr(wire, "connect", connect)
+    assert why(asker, second.me, Ask("too soon")).reason is Reason.OVERLOADED
+    monkeypatch.setattr(wire, "RESTED_S", 0.0)
+    assert ask(asker, second.me, Ask("second")) == Tell("SECOND")
+    assert list(held) == [second.me.address]
 
 
 def test_contacts_that_cannot_be_are_no_end_of_the_peer_that_believes_them(victim: ThreadDriver) -> None:

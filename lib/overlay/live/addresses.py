@@ -14,6 +14,8 @@ ATTEMPTS = 32
 """How often a free port is looked for that is free for TCP and for UDP."""
 
 BACKLOG = 128
+PORT_LATER = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
+"""Binds an address, and leaves the port to the connection."""
 
 
 class PortTaken(LocalError):
@@ -101,6 +103,9 @@ def connect(address: tuple[str, int], source: str, timeout_s: float) -> socket.s
         sock.settimeout(timeout_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family_of(source) == family:
+            if PORT_LATER is not None:
+                # Else Linux looks for a port at once, for milliseconds where many thousands are in use.
+                sock.setsockopt(socket.IPPROTO_IP, PORT_LATER, 1)
             sock.bind((source, 0))
         try:
             sock.connect(address)

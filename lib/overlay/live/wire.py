@@ -38,6 +38,9 @@ ACCEPTS_AT_ONCE = 16
 BACK_OFF_S = 0.2
 """How long nothing is accepted after the machine ran out of descriptors."""
 
+RESTED_S = 1.0
+"""A connection that was used since is not given up for want of descriptors: two that are used in turn would push each other out."""
+
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -141,6 +144,8 @@ class Wire(Ready):
             sock = connect(address, self._source, 0)
             prepare(sock)
         except OSError as error:
+            if error.errno in NO_DESCRIPTORS and self._evict(RESTED_S):
+                return self._connect(address, number)
             reason = Reason.OVERLOADED if error.errno in NO_DESCRIPTORS else Reason.UNREACHABLE
             self._unreachable(number, reason, error.strerror or "cannot be reached")
             self._above.lost(address)
@@ -157,8 +162,10 @@ class Wire(Ready):
         else:
             self._above.count(f"not sent: {reason.value}")
 
-    def _evict(self) -> bool:
-        idle = [c for c in self._outgoing.values() if not c.out and not self._prune(c)]
+    def _evict(self, rested_s: float = 0.0) -> bool:
+        """Close the connection out that is needed least; one that has been idle for so long."""
+        until = self._clock() - rested_s
+        idle = [c for c in self._outgoing.values() if c.used <= until and not c.out and not self._prune(c)]
         if idle:
             self.close(min(idle, key=lambda connection: connection.used), "idle")
         return bool(idle)
@@ -178,7 +185,7 @@ class Wire(Ready):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in NO_DESCRIPTORS and not self._turn_out(self._strangers()):
+                if error.errno in NO_DESCRIPTORS and not (self._evict(RESTED_S) or self._turn_out(self._strangers())):
                     self._back_off()
                     return
                 continue
