@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Sequence
 
 import overlay
 from overlay.app.commands import did_you_mean, known_peer, peer_id
-from overlay.app.hosts import numeric, of_one
-from overlay.app.terminal import clean, short
+from overlay.app.options import (
+    Parser,
+    common_options,
+    convert,
+    interval,
+    lasting_options,
+    make_parser,
+    of_a_ring,
+    peer_address,
+    seconds,
+    settle,
+    size,
+)
+from overlay.app.terminal import short
 from overlay.errors import LocalError
 from overlay.store.names import check_name
 
@@ -44,55 +53,6 @@ commands: join 15 4, quit 9, kill 14, store 8 2067, request 2 4103, ring, status
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {clean(message)} (see {self.prog} --help)\n")
-
-
-def convert(check: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A converter for argparse out of one that raises LocalError."""
-
-    def checked(text: str) -> Any:
-        try:
-            return check(text)
-        except LocalError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return checked
-
-
-def interval(text: str) -> float:
-    """Seconds between pings, 0.1 to 3600."""
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or not 0.1 <= float(text) <= 3600:
-        raise LocalError(f"{short(text)} is not a ping interval: seconds, from 0.1 to 3600")
-    return float(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise LocalError(f"{short(text)} is not a number of seconds")
-    return value
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
-        raise LocalError(f"{short(text)} is not a port: a whole number from 1 to 65535")
-    return int(text)
-
-
-def _advertised(text: str) -> str:
-    try:
-        return of_one("0.0.0.0" if text == "*" else text)
-    except LocalError as error:
-        raise LocalError(f"{error}; give --host an address of this machine") from None
-
-
 def _peers(text: str) -> tuple[int, ...]:
     peers = tuple(peer_id(word.strip()) for word in text.split(","))
     if len(set(peers)) < len(peers):
@@ -104,40 +64,6 @@ def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
         raise LocalError(f"{short(text)} is not a number of peers: 1 to 256")
     return int(text)
-
-
-def _size(text: str) -> int:
-    if (match := re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text)) is None:
-        raise LocalError(f"{short(text)} is not a size: 500M, 2G, 4096")
-    return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
-
-
-def _common(parser: argparse.ArgumentParser, *, classroom: bool = True) -> None:
-    parser.set_defaults(lasts=not classroom)
-    address_options(parser)
-    add = parser.add_argument
-    if classroom:
-        add("--base-port", type=convert(_port), default=12000, metavar="PORT", help="peer i listens on PORT+i (12000)")
-    add("--files", default="files", metavar="DIR", help="where records are stored from and received into (files)")
-    if classroom:
-        add("--keep", action="store_true", help="keep the records of an earlier run")
-    add("--quiet", action="store_true", help="no ping lines, no hints")
-    add("--verbose", action="store_true", help="show routes, also where stdout is no terminal")
-    add("--json", action="store_true", help='what happens as JSON lines, each with "v": 1')
-    add("--log-file", metavar="FILE", help="append every line, with the time, to FILE")
-    add("--no-color", action="store_true", help="no colors (NO_COLOR and TERM=dumb are respected too)")
-    add("--version", action="version", version=overlay.__version__)
-
-
-def make_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """With examples at the end of --help, and errors of one line."""
-    return Parser(
-        prog=prog,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -154,9 +80,9 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     )
     parser.add_argument("mode", nargs="?", default="", help=argparse.SUPPRESS)
     parser.add_argument("values", nargs="*", help=argparse.SUPPRESS)
-    _common(parser)
+    common_options(parser)
     parser.add_argument("--data", metavar="DIR", help="where this peer's own records are (files/peer-PEER)")
-    parser.add_argument("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
+    parser.add_argument("--quota", type=convert(size), metavar="SIZE", help="what its records may take: 500M, 2G")
     options = parser.parse_intermixed_args(words)
     if options.mode.lower() == "join" and not options.values:
         return _lasting_arguments(words)
@@ -168,8 +94,6 @@ def peer_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
 
 
 LASTING_ONLY = ("--at", "--port", "--bits", "--successors", "--interval", "--config", "--virtual")
-MOST_VIRTUAL = 64
-DEFAULT_INTERVAL_S = 3.0
 LASTING_EXAMPLES = """\
 examples:
   peer.py create --port 7001 --data a         begin a ring; or, started again, go back into it
@@ -189,7 +113,7 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("--at", type=convert(of_a_ring), metavar="HOST:PORT", help="join: any peer of the ring")
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
     lasting_options(parser)
-    _common(parser, classroom=False)
+    common_options(parser, classroom=False)
     options = parser.parse_args(words)
     options.mode = options.mode.lower()
     if options.mode not in ("create", "join"):
@@ -198,70 +122,6 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
         parser.error("create begins a ring; to come into the one of --at, join")
     settle(options)
     return options
-
-
-def lasting_options(parser: argparse.ArgumentParser) -> None:
-    """What a ring outside the classroom is like, and a peer in it."""
-    add = parser.add_argument
-    add("--port", type=convert(_port), help="for TCP and UDP (that of the last time, or a free one)")
-    add("--bits", type=convert(_bits), metavar="M", help="create: of an id, 8 to 32, 64, 128 or 160 (160)")
-    add("--successors", type=convert(_listed), metavar="R", help="create: how many each peer lists, 2 to 32 (8)")
-    add("--interval", type=convert(interval), metavar="S", help="between pings (3)")
-    add("--config", type=convert(_config), metavar="FILE", help="these parameters; config/params.toml has all of them")
-    add("--virtual", type=convert(_virtual), default=1, metavar="V", help="be V members of the ring, 1 to 64 (1)")
-    add("--quota", type=convert(_size), metavar="SIZE", help="what its records may take: 500M, 2G")
-
-
-def settle(options: argparse.Namespace) -> None:
-    """What no option says is said by the file of --config, where that names it."""
-    options.config = options.config or _config(None)
-    options.bits = options.bits or options.config.get("ring.bits")
-    options.successors = options.successors or options.config.get("ring.successors")
-    options.interval = options.interval or options.config.get("pings.interval_s") or DEFAULT_INTERVAL_S
-
-
-def _config(path: str | None) -> Any:
-    from overlay.app.parameters import load
-
-    return load(path)
-
-
-def address_options(parser: argparse.ArgumentParser) -> None:
-    """What others are told, and where to listen."""
-    add = parser.add_argument
-    add("--host", type=convert(_advertised), default="127.0.0.1", help="the address that others are told (127.0.0.1)")
-    add("--bind", type=convert(numeric), metavar="HOST", help="the address to listen on (that of --host)")
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise LocalError(f"{short(text)} is not a whole number")
-    return int(text)
-
-
-def _virtual(text: str) -> int:
-    if not 1 <= _whole(text) <= MOST_VIRTUAL:
-        raise LocalError(f"one peer is 1 to {MOST_VIRTUAL} members of a ring, not {int(text)}")
-    return int(text)
-
-
-def _bits(text: str) -> int:
-    from overlay.peer.preset import check_bits
-
-    return check_bits(_whole(text))
-
-
-def _listed(text: str) -> int:
-    from overlay.peer.preset import check_successors
-
-    return check_successors(_whole(text))
-
-
-def of_a_ring(text: str) -> tuple[str, int]:
-    """The address of a peer that has no number of the classroom's."""
-    if ":" not in text:
-        raise LocalError(f"{short(text)} is not an address: host:port is wanted, such as 127.0.0.1:7001")
-    return _address(text)
 
 
 def _understand(options: argparse.Namespace) -> None:
@@ -320,12 +180,12 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     parser.add_argument("--interval", type=convert(interval), default=3.0, metavar="S", help="between pings (3)")
     parser.add_argument("-r", "--reporter", action="store_true", help="show the ring every second")
     parser.add_argument("--all", action="store_true", help="with -r: a row for peers of other processes too")
-    parser.add_argument("--for", dest="seconds", type=convert(_seconds), metavar="S", help="end after S seconds")
+    parser.add_argument("--for", dest="seconds", type=convert(seconds), metavar="S", help="end after S seconds")
     parser.add_argument(
         "--script", metavar="FILE", help='play a command a line; also: wait 5, expect "Peer 8" first 19'
     )
     parser.add_argument("--processes", action="store_true", help="every peer in a process of its own")
-    _common(parser)
+    common_options(parser)
     options = parser.parse_args(arguments)
     if options.count is not None:
         options.peers = tuple(i * 256 // options.count for i in range(options.count))
@@ -356,13 +216,17 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--version", action="version", version=overlay.__version__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     ring = actions.add_parser("ring", help="print the whole ring of a running peer", allow_abbrev=False)
-    ring.add_argument("--at", required=True, type=convert(_address), metavar="HOST:PORT", help="any peer of the ring")
+    ring.add_argument(
+        "--at", required=True, type=convert(peer_address), metavar="HOST:PORT", help="any peer of the ring"
+    )
     ring.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
     ring.add_argument("--json", action="store_true", help='one JSON object a ring, with "v": 1')
     ring.add_argument("--no-color", action="store_true", help="no colors")
     lookup = actions.add_parser("lookup", help="whose a record is, and the way to it", allow_abbrev=False)
     lookup.add_argument("name", type=convert(_record), metavar="NAME", help="of a record, such as 2067")
-    lookup.add_argument("--at", required=True, type=convert(_address), metavar="HOST:PORT", help="any peer of the ring")
+    lookup.add_argument(
+        "--at", required=True, type=convert(peer_address), metavar="HOST:PORT", help="any peer of the ring"
+    )
     lookup.add_argument("--json", action="store_true", help='a JSON object, with "v": 1')
     lookup.add_argument("--no-color", action="store_true", help="no colors")
     # These have modules, and --help, of their own; here they are only listed.
@@ -376,22 +240,3 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
 def _record(text: str) -> str:
     check_name(text)
     return text
-
-
-def _address(text: str) -> tuple[str, int]:
-    known = known_peer(text)
-    if isinstance(known, int):
-        return "127.0.0.1", 12000 + known
-    host, _, port = known.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def open_log(path: str | None) -> Any:
-    """The log file, or None; exits with status 1 where it cannot be written."""
-    if path is None:
-        return None
-    try:
-        return Path(path).open("a", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        sys.stderr.write(f"cannot write the log {clean(path)}: {error.strerror}\n")
-        sys.exit(1)

@@ -13,10 +13,10 @@ from typing import Any
 
 import overlay
 from overlay.app import jsonlines
-from overlay.app.arguments import Parser, convert, make_parser, of_a_ring
 from overlay.app.bar import Bar
 from overlay.app.mass_processes import MassProcesses
 from overlay.app.narrator import address, count
+from overlay.app.options import Parser, convert, make_parser, of_a_ring
 from overlay.app.program import can_draw_over, over
 from overlay.app.store_arguments import make_action
 from overlay.app.store_program import UNREACHABLE, status_of

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import threading
+from pathlib import Path
+from typing import TextIO
 
-from overlay.app.arguments import open_log
-from overlay.app.terminal import Output
+from overlay.app.terminal import Output, clean
 
 LEFT, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses."""
@@ -31,11 +33,21 @@ class _ToLog(logging.Handler):
 
 def begin(options: argparse.Namespace, hidden: frozenset[str]) -> Output:
     """What the program prints to; 256 peers and their sockets fit into it. Exits where the log cannot be written."""
-    output = Output(no_color=options.no_color, log=open_log(options.log_file), hidden=hidden)
+    output = Output(no_color=options.no_color, log=_open_log(options.log_file), hidden=hidden)
     logging.getLogger("overlay").addHandler(_ToLog(output))
     raise_descriptor_limit()
     output.detach()
     return output
+
+
+def _open_log(path: str | None) -> TextIO | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        sys.stderr.write(f"cannot write the log {clean(path)}: {error.strerror}\n")
+        sys.exit(FAILED)
 
 
 def end(output: Output, status: int) -> int:

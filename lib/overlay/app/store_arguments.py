@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from overlay.app.arguments import Parser, convert, make_parser, of_a_ring
 from overlay.app.commands import stored_name
 from overlay.app.narrator import address
+from overlay.app.options import Parser, convert, make_parser, of_a_ring
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 

@@ -23,16 +23,9 @@ import msgspec
 
 import overlay
 from overlay.app import jsonlines
-from overlay.app.arguments import (
-    address_options,
-    convert,
-    lasting_options,
-    make_parser,
-    of_a_ring,
-    peer_arguments,
-    settle,
-)
+from overlay.app.arguments import peer_arguments
 from overlay.app.narrator import address
+from overlay.app.options import address_options, convert, lasting_options, make_parser, of_a_ring, seconds, settle
 from overlay.app.terminal import Output, last_line
 from overlay.errors import LocalError
 from overlay.peer.client.places import UP_FILE, Running, data_folder, read_running
@@ -66,7 +59,7 @@ def up_arguments(words: Sequence[str]) -> argparse.Namespace:
         address_options(parser)
         add("--serve", action="store_true", help=argparse.SUPPRESS)
     else:
-        add("--timeout", type=float, default=90.0, metavar="S", help="for the hand-over (90)")
+        add("--timeout", type=convert(seconds), default=90.0, metavar="S", help="for the hand-over (90)")
     add("--json", action="store_true", help='a JSON object, with "v": 1')
     add("--no-color", action="store_true", help="no colors")
     add("--version", action="version", version=overlay.__version__)
