@@ -127,6 +127,13 @@ def test_what_goes_wrong_is_told_by_name() -> None:
             await join_network(LOCAL, "network.id", view_size="ten")
         with pytest.raises(LocalError, match="nothing is polled: leave it out"):
             await join_network(LOCAL, "network.id", is_extreme=False, maintenance_sleep=1)
+        with pytest.raises(LocalError, match="period_s is given by two of its names"):
+            await join_network(LOCAL, "network.id", gossiping_frequency=1, period_s=1)
+        for wrong in (5, None, b"network.id", "", "two\nlines", "x" * 49):
+            with pytest.raises(LocalError, match="an id has 1 to 48 printable characters"):
+                await join_network(LOCAL, wrong)  # type: ignore[arg-type]
+        with pytest.raises(LocalError, match="a list of addresses, not int"):
+            await join_network(LOCAL, "network.id", 7771)  # type: ignore[arg-type]
         first = await join_network(LOCAL, "network.id")
         place = first.my_node.address_info
         with pytest.raises(LocalError, match=r"in use by another program; give another port"):
@@ -135,6 +142,9 @@ def test_what_goes_wrong_is_told_by_name() -> None:
             await join_network(LOCAL, "unknown", [place])
         with pytest.raises(Indefinite, match=r"127\.0\.0\.1:1 unreachable; 127\.0\.0\.1:2 unreachable"):
             await join_network(LOCAL, "network.id", [("127.0.0.1", 1), ("127.0.0.1", 2)])
+        for wrong in (None, "", "x" * 38):
+            with pytest.raises(LocalError, match="an id has 1 to 37 printable"):
+                await get_dissemination_service(first, wrong)  # type: ignore[arg-type]
         service = await get_dissemination_service(first, "service")
         with pytest.raises(LocalError, match="bytes, not str; encode it first"):
             await service.broadcast("text")  # type: ignore[arg-type]
@@ -268,3 +278,31 @@ def test_the_same_on_threads(is_extreme: bool) -> None:
     assert heard == [b"data"]
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith(("tcp-", "udp-"))]
     assert not names, f"{before} threads before"
+
+
+def test_on_threads_a_handler_may_be_slow_and_may_leave() -> None:
+    entered, go_on, heard, left = threading.Event(), threading.Event(), threading.Event(), threading.Event()
+
+    def slow(data: bytes) -> None:
+        entered.set()
+        assert go_on.wait(PATIENCE_S)
+        second.leave()
+        left.set()
+
+    async def coroutine(data: bytes) -> None:
+        raise AssertionError("nobody would await it")
+
+    with threads.join_network(LOCAL, "n") as first:
+        second = threads.join_network(LOCAL, "n", [first.my_node])
+        with pytest.raises(LocalError, match="a plain function here"):
+            threads.get_dissemination_service(second, "s", broadcast_handler=coroutine)
+        threads.get_dissemination_service(second, "s", broadcast_handler=slow)
+        threads.get_dissemination_service(first, "s").broadcast(b"data")
+        assert entered.wait(PATIENCE_S)
+        # The second goes on meanwhile: it lets somebody in, and passes on what comes.
+        with threads.join_network(LOCAL, "n", [second.my_node]) as third:
+            threads.get_dissemination_service(third, "s", broadcast_handler=lambda data: heard.set())
+            second.services["s"].broadcast(b"more")  # type: ignore[attr-defined]
+            assert heard.wait(PATIENCE_S)
+        go_on.set()
+        assert left.wait(PATIENCE_S)

@@ -27,9 +27,14 @@ class Join(Command, frozen=True):
 
 def name_of(kind: str, instance: str) -> str:
     """The service name of one of several of a kind; LocalError for an id that cannot be."""
-    if not 0 < len(instance) <= MAX_ID_CHARS or not instance.isprintable():
-        raise LocalError(f"an id has 1 to {MAX_ID_CHARS} printable characters, not {instance[:60]!r}")
+    check_id(instance)
     return f"{kind}/{instance}"
+
+
+def check_id(id: object, chars: int = MAX_ID_CHARS) -> None:
+    """LocalError for what is no id of a network or a service."""
+    if not isinstance(id, str) or not 0 < len(id) <= chars or not id.isprintable():
+        raise LocalError(f"an id has 1 to {chars} printable characters, not {repr(id)[:60]}")
 
 
 def check(holds: bool, what: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from overlay.core.context import Failure
 from overlay.core.message import Command, Contact, Message
+from overlay.core.pending import Pending
 from overlay.core.protocol import on
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError
@@ -29,9 +30,13 @@ MAX_BODY_BYTES = 16 << 20
 MAX_BUFFER_BYTES = 64 << 20
 PIECE_BYTES = 32 * 1024
 PIECE_S = 10.0
-MAX_PULLS = 64
+MAX_PULLS = 1024
+MAX_PULLED_BYTES = 256 << 20
 MAX_SOURCES = 8
 """Of one body, in case that the first fails."""
+
+SHARE_S = 2.0
+"""For so long it is waited for somebody else to have a broadcast of ours."""
 
 
 class Content(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -92,6 +97,9 @@ class Disseminator(Service):
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._buffered = 0
         self._pulls: dict[bytes, _Pull] = {}
+        self._unshared: dict[bytes, None] = {}
+        """Broadcasts of our own that nobody else has yet."""
+        self._sharing: list[tuple[int, Pending[None]]] = []
 
     def view(self) -> DisseminationView:
         return DisseminationView(self.sent, self.heard, self.duplicates)
@@ -112,6 +120,7 @@ class Disseminator(Service):
             raise LocalError(f"a broadcast of {len(data)} bytes; at most {MAX_BODY_BYTES}")
         id = self.next_id()
         self.sent += 1
+        self._unshared[id] = None
         # Our own, coming back, is a duplicate.
         self.remember(id, data)
         self.spread(id)
@@ -124,6 +133,32 @@ class Disseminator(Service):
     def spread(self, id: bytes) -> None:
         """Send a broadcast of our own on its way."""
         raise NotImplementedError
+
+    # What would be lost with us ------------------------------------------------------------------------------
+
+    def shared(self, limit: int) -> Pending[None]:
+        """Done when at most `limit` of our own broadcasts are with nobody else, where others are; after SHARE_S in any case."""
+        done: Pending[None] = Pending()
+        if len(self._unshared) <= limit or not self.membership.neighbors():
+            done.resolve(None)
+        else:
+            self._sharing.append((limit, done))
+            self.ctx.after(SHARE_S, self._stop_sharing, done)
+        return done
+
+    def _share(self, id: bytes) -> None:
+        """Somebody else has it now, or nobody ever will."""
+        if id in self._unshared:
+            del self._unshared[id]
+            for limit, done in self._sharing:
+                if len(self._unshared) <= limit:
+                    done.resolve(None)
+            self._sharing = [pair for pair in self._sharing if not pair[1].done]
+
+    def _stop_sharing(self, done: Pending[None]) -> None:
+        if not done.done:
+            for id in list(self._unshared):
+                self._share(id)
 
     # What is known -------------------------------------------------------------------------------------------
 
@@ -139,7 +174,9 @@ class Disseminator(Service):
         self._bodies[id] = data
         self._buffered += len(data)
         while len(self._bodies) > self._buffer_limit or self._buffered > MAX_BUFFER_BYTES:
-            self._buffered -= len(self._bodies.popitem(last=False)[1])
+            old, body = self._bodies.popitem(last=False)
+            self._buffered -= len(body)
+            self._share(old)
 
     def accept(self, id: bytes, data: bytes) -> None:
         """A broadcast of somebody else is here, for the first time."""
@@ -153,6 +190,7 @@ class Disseminator(Service):
         if data is None:
             return None
         if len(data) <= self.inline_bytes:
+            self._share(id)
             return Content(data)
         return Content(b"", BlobRef(hashlib.sha256(data).digest(), len(data)))
 
@@ -177,13 +215,18 @@ class Disseminator(Service):
         if pull is not None and pull.ref == ref:
             if len(pull.sources) < MAX_SOURCES:
                 pull.sources.append(source)
-        elif pull is not None or not 0 < ref.size <= MAX_BODY_BYTES or len(self._pulls) >= MAX_PULLS:
+        elif pull is not None or not 0 < ref.size <= self._room_bytes():
             self.ctx.record("body refused", size=ref.size)
             self.ctx.after(0, on_failed)
         else:
             pull = self._pulls[id] = _Pull(ref, then, on_failed)
             pull.sources.append(source)
             self._ask(id, pull)
+
+    def _room_bytes(self) -> int:
+        """For one more body on its way."""
+        room = MAX_PULLED_BYTES - sum(pull.ref.size for pull in self._pulls.values())
+        return min(room, MAX_BODY_BYTES) if len(self._pulls) < MAX_PULLS else 0
 
     def coming(self, id: bytes) -> bool:
         """Whether its body is being pulled."""
@@ -226,8 +269,12 @@ class Disseminator(Service):
     def on_ask_piece(self, sender: Contact, message: AskPiece) -> Piece:
         data = self._bodies.get(message.id, b"")
         start = max(message.offset, 0)
+        if start + PIECE_BYTES >= len(data):
+            self._share(message.id)
         return Piece(data[start : start + PIECE_BYTES])
 
     def stop(self) -> None:
         super().stop()
         self._pulls.clear()
+        for id in list(self._unshared):
+            self._share(id)

@@ -101,7 +101,7 @@ class BrisaView(DisseminationView, frozen=True):
 class Stream:
     """A node's place in one stream."""
 
-    __slots__ = ("latest", "parents", "path", "quiet", "repairing")
+    __slots__ = ("first", "latest", "parents", "path", "quiet", "repairing")
 
     def __init__(self) -> None:
         self.path: tuple[Key, ...] = ()
@@ -109,7 +109,8 @@ class Stream:
         self.parents: dict[Key, Contact] = {}
         self.quiet: set[Key] = set()
         """Neighbors that want nothing of this stream from us."""
-        self.latest = -1
+        self.first = self.latest = -1
+        """Numbers of broadcasts: the one by which we have heard of the stream, and the highest that is here."""
         self.repairing = False
 
 
@@ -186,6 +187,8 @@ class Brisa(Disseminator):
             return
         id = name + number.to_bytes(4)
         stream = self._stream(name)
+        if stream.first < 0:
+            stream.first = number
         if sender.id in stream.parents:
             self._follow(name, stream, sender, message.path)
         elif not self._adopt(name, stream, sender, message.path):
@@ -279,7 +282,7 @@ class Brisa(Disseminator):
             level = len(stream.path) + 1 if self.config.parents > 1 and stream.path else 0
             self.ask(
                 peer,
-                Reactivate(name, stream.latest, level),
+                Reactivate(name, self._complete(name, stream), level),
                 Reactivated,
                 lambda answer: self._answered(name, stream, candidates, peer, answer),
                 lambda failure: self._ask_next(name, stream, candidates),
@@ -289,6 +292,12 @@ class Brisa(Disseminator):
             stream.repairing = False
             if not stream.parents:
                 self._repair_hard(name, stream)
+
+    def _complete(self, name: bytes, stream: Stream) -> int:
+        """Up to which number we have everything: a long body may come later than those behind it."""
+        first = max(stream.first, stream.latest - self.config.buffer_limit + 1, 0)
+        missing = (n for n in range(first, stream.latest) if not self.has(name + n.to_bytes(4)))
+        return next(missing, max(stream.latest + 1, first)) - 1
 
     def _answered(
         self, name: bytes, stream: Stream, candidates: list[Contact], peer: Contact, answer: Reactivated

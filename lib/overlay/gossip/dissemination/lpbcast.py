@@ -125,12 +125,13 @@ class Lpbcast(Disseminator):
     def _events(self) -> tuple[Event, ...]:
         events, room = [], NEWS_BYTES
         for id in list(self._news):
-            content = self.content(id)
-            if content is None or content.ref is not None:
+            data = self._bodies.get(id)
+            if data is None or len(data) > self.inline_bytes:
                 del self._news[id]
-            elif len(content.data) + 20 <= room:
-                room -= len(content.data) + 20
-                events.append(Event(id, content.data))
+            elif len(data) + 20 <= room:
+                room -= len(data) + 20
+                events.append(Event(id, data))
+                self._share(id)
                 del self._news[id]
         return tuple(events)
 
@@ -148,7 +149,7 @@ class Lpbcast(Disseminator):
         for event in message.events:
             if self.has(event.id):
                 self.duplicates += 1
-            else:
+            elif len(event.id) == ID_BYTES:
                 self._heard(event.id, event.data)
         for id in message.digest[:MAX_DIGEST]:
             if not self.has(id) and not self.coming(id) and id not in self._asked and len(id) == ID_BYTES:
@@ -187,5 +188,6 @@ class Lpbcast(Disseminator):
     def on_retrieve(self, sender: Contact, message: Retrieve) -> Retrieved:
         data = self._bodies.get(message.id)
         if data is not None and len(data) <= Disseminator.inline_bytes:
+            self._share(message.id)
             return Retrieved(Content(data))
         return Retrieved(self.content(message.id))

@@ -193,7 +193,8 @@ class Mon(Disseminator):
         asked_at = branch.asked.get(sender.id) if branch is not None else None
         if branch is not None and asked_at is not None and self.ctx.now - asked_at <= self.config.timeout_s:
             branch.children[sender.id] = sender
-            for id in branch.bodies[-MAX_NAMED:]:
+            # Who has none of those that were named has none at all.
+            for id in branch.bodies[-MAX_NAMED:] if message.has else branch.bodies:
                 if id not in message.has:
                     self._send(message.session, id, sender)
 
@@ -206,7 +207,7 @@ class Mon(Disseminator):
             return
         if self.has(message.id) or self.coming(message.id):
             self.duplicates += 1
-        if not self.has(message.id):
+        if not self.has(message.id) and len(message.id) == ID_BYTES:
             self.obtain(sender, message.id, message.content, lambda _, data: self._heard(message, data))
 
     def _heard(self, message: Downward, data: bytes) -> None:

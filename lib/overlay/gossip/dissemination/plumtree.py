@@ -17,7 +17,7 @@ from overlay.core.context import Timer
 from overlay.core.message import Command, Contact
 from overlay.core.protocol import on
 from overlay.gossip.base import check, name_of
-from overlay.gossip.dissemination.base import Content, DisseminationView, Disseminator
+from overlay.gossip.dissemination.base import ID_BYTES, Content, DisseminationView, Disseminator
 from overlay.gossip.services import Membership
 from overlay.ids import Key
 
@@ -175,7 +175,7 @@ class Plumtree(Disseminator):
             self.duplicates += 1
             self._make_lazy(sender)
             self.ctx.send(sender, Prune())
-        else:
+        elif len(message.id) == ID_BYTES:
             self.obtain(sender, message.id, message.content, lambda source, data: self._heard(source, message, data))
 
     def _heard(self, source: Contact, message: Gossip, data: bytes) -> None:
@@ -210,7 +210,7 @@ class Plumtree(Disseminator):
     @on(IHave)
     def on_ihave(self, sender: Contact, message: IHave) -> None:
         for name in message.names[:MAX_NAMES]:
-            if not self.has(name.id):
+            if not self.has(name.id) and len(name.id) == ID_BYTES:
                 self._note(name, sender)
 
     def _note(self, name: Name, sender: Contact) -> None:

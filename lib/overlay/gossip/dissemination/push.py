@@ -10,7 +10,7 @@ import msgspec
 from overlay.core.message import Command, Contact
 from overlay.core.protocol import on
 from overlay.gossip.base import check, name_of
-from overlay.gossip.dissemination.base import Content, Disseminator
+from overlay.gossip.dissemination.base import ID_BYTES, Content, Disseminator
 from overlay.gossip.services import Membership
 
 
@@ -52,7 +52,7 @@ class Pusher(Disseminator):
     def on_push(self, sender: Contact, message: Push) -> None:
         if self.has(message.id) or self.coming(message.id):
             self.duplicates += 1
-        if not self.has(message.id):
+        if not self.has(message.id) and len(message.id) == ID_BYTES:
             self.obtain(sender, message.id, message.content, lambda source, data: self._heard(source, message, data))
 
     def _heard(self, source: Contact, message: Push, data: bytes) -> None:

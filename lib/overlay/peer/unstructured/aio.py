@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from overlay.core.message import Contact
+from overlay.core.pending import Pending
 from overlay.core.trace import Observer
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
@@ -31,6 +32,7 @@ from overlay.peer.unstructured.common import (
     Node,
     NoDisk,
     check_address,
+    check_addresses,
     get_node,
     own_id,
 )
@@ -44,6 +46,8 @@ _homes: dict[tuple[asyncio.AbstractEventLoop, Address], AsyncHome] = {}
 
 class AsyncHome(Home):
     """The networks behind one socket of an asyncio loop."""
+
+    coroutines = True
 
     def __init__(self, host: str, port: int, observers: Sequence[Observer] = ()):
         super().__init__()
@@ -74,6 +78,12 @@ class AsyncHome(Home):
 
     def _forget(self) -> None:
         _homes.pop((self._loop, self.me.address), None)
+
+    async def all_done(self, pendings: Iterable[Pending[None]]) -> None:
+        """Wait for all of them."""
+        for pending in pendings:
+            if not pending.done:
+                await self.driver.future(pending)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         if self.driver.closed.is_set():
@@ -108,10 +118,15 @@ class Membership(MembershipHandle):
     _home: AsyncHome
 
     async def leave(self) -> None:
-        """Say goodbye, with all services on it; the port is free when the last network behind it is left."""
-        self._check()
-        if self.close():
-            await self._home.close()
+        """Say goodbye, with all services on it; the port is free when the last network behind it is left.
+
+        What was broadcast is with somebody else by then, if that takes no longer than two seconds."""
+        retired = self.retire()
+        try:
+            await self._home.all_done(retired)
+        finally:
+            if self.close():
+                await self._home.close()
 
     async def __aenter__(self) -> Membership:
         return self
@@ -124,22 +139,27 @@ class Membership(MembershipHandle):
 class Dissemination(DisseminationHandle):
     """Broadcasts in a network."""
 
+    _home: AsyncHome
+
     async def broadcast(self, data: bytes) -> None:
-        """Send to all others; returns when it is on its way."""
-        self._call(self._protocol.broadcast, data)
+        """Send to all others; returns when it is on its way, or eight are that nobody else has."""
+        await self._home.all_done([self._call(self._send, data)])
         # The sockets have their turn before a program that broadcasts in a loop goes on.
         await asyncio.sleep(0)
 
     async def leave(self) -> None:
         """Stop; the network goes on."""
-        self._check()
-        self.close()
+        retired = self.retire()
+        try:
+            await self._home.all_done([retired])
+        finally:
+            self.close()
 
 
 async def join_network(
     host: Address | Node,
     network_id: str,
-    bootstrap_nodes: Iterable[Address | Node] = (),
+    bootstrap_nodes: Iterable[Address | Node] | None = None,
     is_extreme: bool = True,
     *,
     observers: Sequence[Observer] = (),
@@ -152,7 +172,7 @@ async def join_network(
     address, if this is its first network.
     """
     address = check_address(host)
-    bootstrap = [check_address(node) for node in bootstrap_nodes]
+    bootstrap = check_addresses(bootstrap_nodes)
     protocol = parameters.membership(network_id, config, is_extreme=is_extreme)
     home = _homes.get((asyncio.get_running_loop(), address))
     if home is not None and network_id in home.networks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,7 +15,7 @@ from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol
 from overlay.core.storage import Batch, BlobRef, Entry
 from overlay.errors import LocalError
-from overlay.gossip.base import MembershipService
+from overlay.gossip.base import MAX_ID_CHARS, MembershipService, check_id
 from overlay.gossip.dissemination.base import Disseminator
 from overlay.gossip.services import Address
 from overlay.ids import Key, key_of
@@ -23,6 +24,8 @@ from overlay.peer.unstructured import parameters
 
 T = TypeVar("T")
 ID_BITS = 63
+UNSHARED = 8
+"""So many broadcasts may be with nobody else, until whoever broadcasts has to wait: buffers have an end."""
 
 
 class Node(NamedTuple):
@@ -60,6 +63,13 @@ def check_address(address: Any) -> Address:
             f"{host!r} is not the numeric address of one machine; write ('127.0.0.1', {port}), for example"
         )
     return host, port
+
+
+def check_addresses(nodes: Iterable[Any] | None) -> list[Address]:
+    """All of some bootstrap nodes; LocalError for one that cannot be."""
+    if nodes is not None and not isinstance(nodes, Iterable):
+        raise LocalError(f"bootstrap_nodes is a list of addresses, not {type(nodes).__name__}")
+    return [check_address(node) for node in nodes or ()]
 
 
 def id_of(host: str, port: int) -> Key:
@@ -104,10 +114,12 @@ class NoDisk:
 class Home(ABC):
     """One socket, or one simulated machine, and the networks that live behind it."""
 
+    node: CoreNode
+    coroutines: ClassVar[bool] = False
+    """Whether a handler may be a coroutine."""
+
     def __init__(self) -> None:
         self.networks: dict[str, MembershipHandle] = {}
-
-    node: CoreNode
 
     @abstractmethod
     def call(self, function: Callable[..., T], *args: Any) -> T:
@@ -125,6 +137,13 @@ class Home(ABC):
     def me(self) -> Contact:
         """How others know it."""
         return self.node.me
+
+    def check_handler(self, handler: object) -> None:
+        """LocalError for what cannot be called here."""
+        if not callable(handler):
+            raise LocalError(f"a handler is a function of one argument, not {type(handler).__name__}")
+        if not self.coroutines and inspect.iscoroutinefunction(handler):
+            raise LocalError("a handler is a plain function here: only asyncio has coroutines")
 
     def add(self, protocol: Protocol) -> None:
         """Put a service behind the socket."""
@@ -195,7 +214,7 @@ class MembershipHandle(Handle[MembershipService]):
     def add_neighbours_handler(self, handler: NeighboursHandler) -> None:
         """Call it with all neighbors whenever they change."""
         self._check()
-        _check_handler(handler)
+        self._home.check_handler(handler)
         self._handlers.append(handler)
 
     def remove_neighbours_handler(self, handler: NeighboursHandler) -> None:
@@ -221,6 +240,8 @@ class MembershipHandle(Handle[MembershipService]):
     ) -> D:
         """Put a dissemination service on this network."""
         self._check()
+        # Both ids together name it among all that live behind the address.
+        check_id(service_id, MAX_ID_CHARS - len(self.service_id) - 1)
         if service_id in self.services:
             raise LocalError(f"the service {service_id!r} runs already in the network {self.service_id!r}")
         handler = config.pop("broadcast_handler", None)
@@ -234,6 +255,12 @@ class MembershipHandle(Handle[MembershipService]):
         self._home.add(protocol)
         self.services[service_id] = service
         return service
+
+    def retire(self) -> list[Pending[None]]:
+        """As that of each service that still runs."""
+        self._check()
+        self.running = False
+        return [service.retire() for service in self.services.values() if service.running]
 
     def close(self) -> bool:
         """Leave, with all services. True when nothing is left behind the socket."""
@@ -260,7 +287,7 @@ class DisseminationHandle(Handle[Disseminator]):
     def add_broadcast_handler(self, handler: BroadcastHandler) -> None:
         """Call it with the bytes of each broadcast of others."""
         self._check()
-        _check_handler(handler)
+        self._home.check_handler(handler)
         self._handlers.append(handler)
 
     def remove_broadcast_handler(self, handler: BroadcastHandler) -> None:
@@ -269,21 +296,26 @@ class DisseminationHandle(Handle[Disseminator]):
             raise LocalError("this handler was not added")
         self._handlers.remove(handler)
 
+    def _send(self, data: bytes) -> Pending[None]:
+        self._protocol.broadcast(data)
+        return self._protocol.shared(UNSHARED)
+
+    def retire(self) -> Pending[None]:
+        """Say nothing more; done when what was said is with somebody else, and `close` takes nothing away."""
+        self._check()
+        self.running = False
+        return self._home.call(self._protocol.shared, 0)
+
     def _heard(self, data: bytes) -> None:
         for handler in self._handlers:
             self._home.outside(self._home.hand, handler, data)
 
     def close(self) -> None:
         """Stop; the network goes on."""
-        if self.running:
-            self.running = False
-            self.membership.services.pop(self.service_id, None)
+        self.running = False
+        if self.membership.services.get(self.service_id) is self:
+            del self.membership.services[self.service_id]
             self._home.remove([self._protocol])
 
 
 D = TypeVar("D", bound=DisseminationHandle)
-
-
-def _check_handler(handler: object) -> None:
-    if not callable(handler):
-        raise LocalError(f"a handler is a function of one argument, not {type(handler).__name__}")

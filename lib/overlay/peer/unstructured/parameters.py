@@ -106,6 +106,8 @@ def config_of(kind: type[C], parameters: Mapping[str, Any]) -> C:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise LocalError(f"there is no parameter {name}; {hint}")
+        if field in values:
+            raise LocalError(f"the parameter {field} is given by two of its names: one is enough")
         values[field] = value
     try:
         return msgspec.convert(values, kind)

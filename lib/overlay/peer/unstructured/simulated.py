@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from overlay.core.message import Contact
+from overlay.core.pending import Pending
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
 from overlay.peer.unstructured import parameters
@@ -15,12 +16,14 @@ from overlay.peer.unstructured.common import (
     MembershipHandle,
     Node,
     check_address,
+    check_addresses,
     id_of,
 )
 from overlay.sim import Network, Simulation
 
 T = TypeVar("T")
 JOIN_S = 60.0
+FLUSH_S = 0.5
 
 
 class SimHome(Home):
@@ -32,6 +35,11 @@ class SimHome(Home):
         self.node = world.sim.add(Contact(id_of(*address), *address, 1), parameters.Vocabulary())
         world.sim.start(self.node)
 
+    def all_done(self, pendings: Iterable[Pending[None]]) -> None:
+        """Let time pass for all of them."""
+        for pending in pendings:
+            self.world.sim.run_until(pending, JOIN_S)
+
     def call(self, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
@@ -39,6 +47,7 @@ class SimHome(Home):
         self.world.sim.call_soon(function, *args)
 
     def hand(self, handler: Callable[[Any], Any], value: Any) -> None:
+        # What it raises ends the simulation: here that is a test's own mistake.
         handler(value)
 
 
@@ -57,12 +66,12 @@ class World:
         self,
         host: Address | Node,
         network_id: str,
-        bootstrap_nodes: Iterable[Address | Node] = (),
+        bootstrap_nodes: Iterable[Address | Node] | None = None,
         is_extreme: bool = True,
         **config: Any,
     ) -> Membership:
         """As `aio.join_network`; time passes until we are in."""
-        address = check_address(host)
+        address, bootstrap = check_address(host), check_addresses(bootstrap_nodes)
         protocol = parameters.membership(network_id, config, is_extreme=is_extreme)
         home = self.homes.get(address)
         if home is None:
@@ -71,10 +80,10 @@ class World:
             raise LocalError(f"{address[0]}:{address[1]} is in the network {network_id!r} already")
         membership = Membership(home, protocol, network_id, is_extreme=is_extreme)
         try:
-            entered = membership.enter([check_address(node) for node in bootstrap_nodes])
+            entered = membership.enter(bootstrap)
             self.sim.run_until(entered, JOIN_S)
         except BaseException:
-            membership.leave()
+            membership._end()
             raise
         return membership
 
@@ -98,8 +107,15 @@ class Membership(MembershipHandle):
     _home: SimHome
 
     def leave(self) -> None:
-        """Say goodbye, with all services on it."""
-        self._check()
+        """Say goodbye, with all services on it; time passes until what was broadcast is with somebody else."""
+        waited = [pending for pending in self.retire() if not pending.done]
+        if waited:
+            self._home.all_done(waited)
+            # A connection that is closed in good order delivers what is on it; that of a machine that stops is reset.
+            self._home.world.run_for(FLUSH_S)
+        self._end()
+
+    def _end(self) -> None:
         if self.close():
             world = self._home.world
             world.sim.stop(self._home.node)
@@ -109,11 +125,13 @@ class Membership(MembershipHandle):
 class Dissemination(DisseminationHandle):
     """Broadcasts in a network."""
 
+    _home: SimHome
+
     def broadcast(self, data: bytes) -> None:
-        """Send to all others; it arrives when time passes."""
-        self._call(self._protocol.broadcast, data)
+        """Send to all others; it arrives when time passes, which it does here where eight are with nobody else."""
+        self._home.all_done([self._call(self._send, data)])
 
     def leave(self) -> None:
         """Stop; the network goes on."""
-        self._check()
+        self._home.all_done([self.retire()])
         self.close()

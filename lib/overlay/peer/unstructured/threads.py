@@ -1,21 +1,22 @@
 """Unstructured services that block: the same as `aio`, for programs with threads. Safe from any thread.
 
-Handlers are plain functions; they are called on a thread of the network, one after the other.
+Handlers are plain functions. Those of one address are called one after the other, on a thread that the network does not need:
+one that is slow keeps the others waiting, and nothing else. The last of them may still run when `leave` has returned.
 """
 
 from __future__ import annotations
 
-import inspect
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from overlay.core.message import Contact
+from overlay.core.pending import Pending
 from overlay.errors import LocalError
 from overlay.gossip.services import Address
 from overlay.live.addresses import PortTaken
 from overlay.live.threads import ThreadDriver
+from overlay.live.workers import Lane, Workers
 from overlay.peer.unstructured import parameters
 from overlay.peer.unstructured.common import (
     DisseminationHandle,
@@ -24,6 +25,7 @@ from overlay.peer.unstructured.common import (
     Node,
     NoDisk,
     check_address,
+    check_addresses,
     get_node,
     own_id,
 )
@@ -34,7 +36,7 @@ T = TypeVar("T")
 JOIN_S = 60.0
 """More than many bootstrap nodes take that do not answer."""
 
-log = logging.getLogger(__name__)
+HANDLERS = Workers("overlay-handler", 64)
 _homes: dict[Address, ThreadHome] = {}
 _changing = threading.RLock()
 
@@ -45,9 +47,10 @@ class ThreadHome(Home):
     def __init__(self, host: str, port: int):
         super().__init__()
         self.driver = ThreadDriver(
-            Contact(own_id(host, port), host, port), blobs=NoDisk(), on_crash=lambda text: self._forget()
+            Contact(own_id(host, port), host, port), blobs=NoDisk(), on_crash=lambda text: self.forget()
         )
         self.node = self.driver.node
+        self._handing = Lane(HANDLERS)
 
     def open(self) -> None:
         """Take the port and listen."""
@@ -58,11 +61,17 @@ class ThreadHome(Home):
 
     def close(self) -> None:
         """Let what was said leave, and give the port back."""
-        self._forget()
         self.driver.stop()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Nobody joins a network here any more."""
         _homes.pop(self.me.address, None)
+
+    def all_done(self, pendings: Iterable[Pending[None]]) -> None:
+        """Wait for all of them."""
+        for pending in pendings:
+            if not pending.done:
+                self.driver.wait(pending, JOIN_S)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         if self.driver.closed.is_set():
@@ -73,13 +82,7 @@ class ThreadHome(Home):
         self.driver.outside(function, *args)
 
     def hand(self, handler: Callable[[Any], Any], value: Any) -> None:
-        try:
-            result = handler(value)
-            if inspect.iscoroutine(result):
-                result.close()
-                raise LocalError("on threads a handler is a plain function, not a coroutine")
-        except Exception:
-            log.exception("a handler failed")
+        self._handing.submit(lambda: handler(value))
 
 
 class Membership(MembershipHandle):
@@ -88,10 +91,21 @@ class Membership(MembershipHandle):
     _home: ThreadHome
 
     def leave(self) -> None:
-        """Say goodbye, with all services on it; the port is free when the last network behind it is left."""
+        """Say goodbye, with all services on it; the port is free when the last network behind it is left.
+
+        What was broadcast is with somebody else by then, if that takes no longer than two seconds."""
         with _changing:
-            self._check()
+            retired = self.retire()
+        try:
+            self._home.all_done(retired)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with _changing:
             last = self.close()
+            if last:
+                self._home.forget()
         if last:
             self._home.close()
 
@@ -106,26 +120,31 @@ class Membership(MembershipHandle):
 class Dissemination(DisseminationHandle):
     """Broadcasts in a network."""
 
+    _home: ThreadHome
+
     def broadcast(self, data: bytes) -> None:
-        """Send to all others; returns when it is on its way."""
-        self._call(self._protocol.broadcast, data)
+        """Send to all others; returns when it is on its way, or eight are that nobody else has."""
+        self._home.all_done([self._call(self._send, data)])
 
     def leave(self) -> None:
         """Stop; the network goes on."""
-        self._check()
-        self.close()
+        retired = self.retire()
+        try:
+            self._home.all_done([retired])
+        finally:
+            self.close()
 
 
 def join_network(
     host: Address | Node,
     network_id: str,
-    bootstrap_nodes: Iterable[Address | Node] = (),
+    bootstrap_nodes: Iterable[Address | Node] | None = None,
     is_extreme: bool = True,
     **config: Any,
 ) -> Membership:
     """As `aio.join_network`; returns when we are in."""
     address = check_address(host)
-    bootstrap = [check_address(node) for node in bootstrap_nodes]
+    bootstrap = check_addresses(bootstrap_nodes)
     protocol = parameters.membership(network_id, config, is_extreme=is_extreme)
     with _changing:
         home = _homes.get(address)
@@ -142,7 +161,7 @@ def join_network(
     try:
         home.driver.wait(entered, JOIN_S)
     except BaseException:
-        membership.leave()
+        membership._end()
         raise
     return membership
 
