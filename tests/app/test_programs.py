@@ -214,6 +214,30 @@ def test_json_lines() -> None:
     assert (event["event"], event["peer"], event["lines"]) == ("PeerDied", 4, [["say", "Peer 4 is no longer alive"]])
 
 
+@pytest.mark.parametrize(
+    ("make", "line", "events"),
+    [
+        (lambda: peer("init 2 4 5 3 --json"), "status files cancel help", ["View", "Files", "Answer", "Answer"]),
+        (lambda: runner("--peers 2,4 --json"), "status files help", ["Ring", "Files", "Files", "Answer"]),
+    ],
+)
+def test_with_json_every_answer_is_json(make: Callable[[], Run], line: str, events: list[str]) -> None:
+    run = make()
+    run.type(*line.split())
+    run.program.loop.post(run.program.interrupt)
+    run.ended()
+    assert [json.loads(answer)["event"] for answer in run.out.getvalue().splitlines()] == events
+
+
+def test_who_waits_for_a_peer_to_leave_is_told_what_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("overlay.app.peer_program.STILL_HERE_S", 0.0)
+    run = peer("init 2 4 5 3")
+    run.type("quit", "", "")
+    FakePeer.made[0].pending["quit"].resolve(None)
+    assert run.ended() == 0
+    assert "looking for a peer that takes 1 record\n" in run.err.getvalue()
+
+
 def test_the_runner_gives_commands_to_its_peers() -> None:
     run = runner("--peers 2,4,5 --interval 1")
     run.type("store 4 2067", "kill 5", "join 15 4", "quit 9", "kill 5")

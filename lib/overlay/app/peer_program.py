@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from overlay.app import hosts, jsonlines, narrator, reporter
+from overlay.app.answers import Answers
 from overlay.app.arguments import peer_arguments
 from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
 from overlay.app.loop import LineReader, Loop, rich_terminal
@@ -33,6 +34,10 @@ def hidden_kinds(options: argparse.Namespace) -> frozenset[str]:
     return frozenset(hidden)
 
 
+STILL_HERE_S = 3.0
+"""After so long whoever quits is told what keeps the peer here."""
+
+
 class PeerProgram:
     """A peer and its user. Every method runs on the main loop, except `on_event` and `on_crash`."""
 
@@ -44,6 +49,7 @@ class PeerProgram:
     def __init__(self, options: argparse.Namespace, output: Output, make_peer: Callable[..., Peer]):
         self.options = options
         self.output = output
+        self.answers = Answers(output, json=options.json)
         self.loop = Loop()
         self.make_peer = make_peer
         self.peer: Peer
@@ -61,7 +67,7 @@ class PeerProgram:
             "status": self._status,
             "files": self._files,
             "pings": self._pings,
-            "help": lambda: self.output.answer(help_lines(self.commands)),
+            "help": lambda: self.answers.tell(help_lines(self.commands)),
             "quit": self.quit,
         }
 
@@ -239,6 +245,11 @@ class PeerProgram:
         self._leaving = True
         self.output.say("leaving the ring; quit again to leave at once")
         self.loop.settled(self.peer.quit(), self._left)
+        self.loop.later(STILL_HERE_S, self._still_here)
+
+    def _still_here(self) -> None:
+        if kept := self.peer.view().records:
+            self.output.say(f"looking for a peer that takes {narrator.count(len(kept), 'record')}")
 
     def _left(self, pending: Pending[None]) -> None:
         if pending.error is not None:
@@ -259,32 +270,17 @@ class PeerProgram:
     def _ring(self) -> None:
         pending = self.peer.ring()
         self._follow(pending)
-        self.loop.settled(pending, self._show_ring)
-
-    def _show_ring(self, pending: Pending[Any]) -> None:
-        if pending.error is not None:
-            self.output.error(str(pending.error))
-        elif self.options.json:
-            self.output.write(jsonlines.encode(reporter.ring_object(pending.result())))
-        else:
-            self.output.answer(reporter.block(reporter.rows_of_ring(pending.result())))
+        self.loop.settled(pending, self.answers.ring)
 
     def _status(self) -> None:
-        view = self.peer.view()
-        if self.options.json:
-            self.output.write(jsonlines.encode(reporter.view_object(view, self.peer.ready.done)))
-        else:
-            self.output.answer(reporter.status(view))
+        self.answers.status(self.peer.view(), ready=self.peer.ready.done)
 
     def _files(self) -> None:
-        records = self.peer.view().records
-        if self.options.json:
-            self.output.write(jsonlines.encode(jsonlines.make("Files", me=self.peer.id, records=list(records))))
-        else:
-            self.output.answer([" ".join(records) if records else "no records are kept here"])
+        view = self.peer.view()
+        self.answers.give([reporter.files_object(view)], [" ".join(view.records) or "no records are kept here"])
 
     def _cancel(self, name: str | None) -> None:
-        self.output.answer([f"{narrator.count(self.peer.cancel(name), 'transfer')} cancelled"])
+        self.answers.tell([f"{narrator.count(self.peer.cancel(name), 'transfer')} cancelled"])
 
     def _pings(self, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(PING)

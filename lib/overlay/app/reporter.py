@@ -103,6 +103,11 @@ def view_object(view: PeerView, ready: bool) -> dict[str, Any]:
     return jsonlines.make("View", me=view.id, ready=ready, **jsonlines.plain(view))
 
 
+def files_object(view: PeerView) -> dict[str, Any]:
+    """The records of one peer for programs."""
+    return jsonlines.make("Files", me=view.id, records=list(view.records))
+
+
 def status(view: PeerView) -> list[str]:
     """A peer for its user: place, records, transfers, whom it waits for."""
     lines = [around(row_of(view)), f"records: {' '.join(view.records) or 'none'}"]

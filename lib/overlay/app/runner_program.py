@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from overlay.app import hosts, jsonlines, narrator, reporter, script
+from overlay.app.answers import Answers
 from overlay.app.arguments import runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
@@ -31,6 +32,7 @@ class RunnerProgram:
     def __init__(self, options: argparse.Namespace, output: Output, make: Callable[..., Member]):
         self.options = options
         self.output = output
+        self.answers = Answers(output, json=options.json)
         self.loop = Loop()
         self.counters = Counters()
         # A process tells its happenings as JSON; a peer in here has its messages counted.
@@ -55,7 +57,7 @@ class RunnerProgram:
             "files": self._files,
             "pings": partial(self._switch, PING),
             "narration": self.narrate,
-            "help": lambda: self.output.answer(help_lines(RUNNER_COMMANDS)),
+            "help": lambda: self.answers.tell(help_lines(RUNNER_COMMANDS)),
         }
 
     def run(self) -> int:
@@ -300,33 +302,29 @@ class RunnerProgram:
         return pending
 
     def _cancel(self, id: int, name: str | None) -> None:
-        self.output.answer([f"[{id}] {narrator.count(self.fleet.get(id).cancel(name), 'transfer')} cancelled"])
+        self.answers.tell([f"[{id}] {narrator.count(self.fleet.get(id).cancel(name), 'transfer')} cancelled"])
 
     def _ring(self) -> Pending[Any]:
         if not self.fleet.members:
             raise LocalError("none of the peers is left")
-
-        def show(pending: Pending[Any]) -> None:
-            if pending.error is not None:
-                self.output.error(str(pending.error))
-            elif self.options.json:
-                self.output.write(jsonlines.encode(reporter.ring_object(pending.result())))
-            else:
-                self.output.answer(reporter.block(reporter.rows_of_ring(pending.result())))
-
         pending = self._when_ready(min(self.fleet.members), lambda member: member.ring())
-        self.loop.settled(pending, show)
+        self.loop.settled(pending, self.answers.ring)
         return pending
 
     def _status(self, id: int | None) -> None:
         if id is None:
-            self.output.answer(reporter.block(self.rows(self.fleet.views().values())))
+            rows = self.rows(self.fleet.views().values())
+            self.answers.give([reporter.rows_object(rows)], reporter.block(rows))
         else:
-            self.output.answer(reporter.status(self.fleet.get(id).view()))
+            member = self.fleet.get(id)
+            self.answers.status(member.view(), ready=member.ready.done)
 
     def _files(self, id: int | None) -> None:
         views = self.fleet.views() if id is None else {id: self.fleet.get(id).view()}
-        self.output.answer(f"Peer {id}: {' '.join(view.records) or 'none'}" for id, view in views.items())
+        self.answers.give(
+            map(reporter.files_object, views.values()),
+            (f"Peer {id}: {' '.join(view.records) or 'none'}" for id, view in views.items()),
+        )
 
     def _switch(self, kind: str, shown: bool) -> None:
         (self.output.hidden.discard if shown else self.output.hidden.add)(kind)
