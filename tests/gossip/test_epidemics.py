@@ -273,6 +273,38 @@ def test_hard_repair_sends_those_below_to_look_elsewhere() -> None:
     assert len(ctx.calls) == 2, "and it asks again"
 
 
+def orphan() -> tuple[Brisa, FakeContext]:
+    """A node whose parent has gone, and whose other neighbor has no way to the source either."""
+    node, ctx, _ = brisa(A, B)
+    node.on_strand(A, strand(1, D, A))
+    assert isinstance(node.membership, Few)
+    node.membership.tell(A, False)
+    ctx.calls.pop().on_reply(Reactivated(False, ()))
+    ctx.take_sent()
+    return node, ctx
+
+
+def test_a_stream_whose_source_is_gone_is_asked_for_ever_more_rarely_and_then_forgotten() -> None:
+    node, ctx = orphan()
+    for step in range(8):
+        ctx.advance(0.25 * 2**step)
+        assert not ctx.calls and node.streams
+        ctx.advance(0.25 * 2**step)
+        ctx.calls.pop().on_reply(Reactivated(False, ()))
+    assert not node.streams and not ctx.calls
+    node.on_strand(B, strand(9, D, B))
+    assert node.view().parents == {STREAM: (B.id,)}, "what comes all the same makes a new tree"
+
+
+def test_an_orphan_asks_at_once_when_a_neighbor_tells_of_its_way() -> None:
+    node, ctx = orphan()
+    node.on_moved(B, Moved(STREAM, (D.id, B.id)))
+    ctx.calls.pop().on_reply(Reactivated(True, (D.id, B.id)))
+    assert node.view().parents == {STREAM: (B.id,)}
+    ctx.advance(100)
+    assert not ctx.calls and node.hard_repairs == 1
+
+
 def test_a_source_takes_no_parent_in_its_own_stream() -> None:
     node, ctx, heard = brisa(A)
     id = node.broadcast(b"mine")

@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 import msgspec
 
+from overlay.core.context import Timer
 from overlay.core.message import Command, Contact
 from overlay.core.protocol import on
 from overlay.gossip.base import check, name_of
@@ -83,13 +84,16 @@ class BrisaConfig(msgspec.Struct, frozen=True):
     timeout_s: float = 2.0
     """For the answer to a Reactivate."""
     retry_s: float = 0.5
-    """After a hard repair, until the neighbors are asked again."""
+    """After a hard repair, until the neighbors are asked again; and then twice as long, and so on."""
+    retries: int = 8
+    """So often, and then the stream has ended: its source is gone. Two minutes in all."""
 
     def check(self) -> None:
         """LocalError for what cannot work."""
         check(1 <= self.parents <= 16, f"{self.parents} parents")
         check(1 <= self.buffer_limit <= 100_000, f"a buffer of {self.buffer_limit} broadcasts")
         check(0 < self.timeout_s <= 60 and 0 < self.retry_s <= 60, "timeouts are above 0, up to 60 s")
+        check(0 <= self.retries <= 16, f"a stream given up after {self.retries} hard repairs")
 
 
 class BrisaView(DisseminationView, frozen=True):
@@ -101,7 +105,7 @@ class BrisaView(DisseminationView, frozen=True):
 class Stream:
     """A node's place in one stream."""
 
-    __slots__ = ("first", "latest", "parents", "path", "quiet", "repairing")
+    __slots__ = ("first", "latest", "parents", "path", "quiet", "repairing", "retries", "retry")
 
     def __init__(self) -> None:
         self.path: tuple[Key, ...] = ()
@@ -112,6 +116,9 @@ class Stream:
         self.first = self.latest = -1
         """Numbers of broadcasts: the one by which we have heard of the stream, and the highest that is here."""
         self.repairing = False
+        self.retry: Timer | None = None
+        """To the next hard repair."""
+        self.retries = 0
 
 
 class Brisa(Disseminator):
@@ -220,6 +227,9 @@ class Brisa(Disseminator):
         if not self._fits(stream, path):
             return False
         stream.parents[peer.id] = peer
+        stream.retries = 0
+        if stream.retry is not None:
+            stream.retry.cancel()
         # Whoever brings us the stream needs none of it from us.
         stream.quiet.discard(peer.id)
         if self.config.parents == 1 or not stream.path:
@@ -247,8 +257,13 @@ class Brisa(Disseminator):
     @on(Moved)
     def on_moved(self, sender: Contact, message: Moved) -> None:
         stream = self.streams.get(message.stream)
-        if stream is not None and sender.id in stream.parents and len(message.path) <= MAX_PATH:
+        if stream is None or len(message.path) > MAX_PATH:
+            return
+        if sender.id in stream.parents:
             self._follow(message.stream, stream, sender, message.path)
+        elif not stream.parents:
+            # A neighbor has a way again, and may be ours.
+            self._repair(message.stream, stream)
 
     @on(Deactivate)
     def on_deactivate(self, sender: Contact, message: Deactivate) -> None:
@@ -315,7 +330,13 @@ class Brisa(Disseminator):
         stream.path = ()
         for peer in self.membership.neighbors():
             self.ctx.send(peer, Orphaned(name))
-        self.ctx.after(self.config.retry_s, self._retry, name, stream)
+        if stream.retry is not None and stream.retry.active:
+            return
+        if stream.retries < self.config.retries:
+            stream.retry = self.ctx.after(self.config.retry_s * 2**stream.retries, self._retry, name, stream)
+            stream.retries += 1
+        else:
+            del self.streams[name]
 
     def _retry(self, name: bytes, stream: Stream) -> None:
         if self.running and self.streams.get(name) is stream and not stream.parents:
