@@ -55,26 +55,38 @@ class Loop:
 
     def every(self, period_s: float, call: Callable[[], None], first_s: float | None = None) -> None:
         """Call again and again."""
-        self._timers.append((time.monotonic() + (period_s if first_s is None else first_s), period_s, call))
+        self._add(period_s if first_s is None else first_s, period_s, call)
 
     def later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
         """Call once."""
-        self._timers.append((time.monotonic() + delay_s, 0.0, partial(call, *args)))
+        self._add(delay_s, 0.0, partial(call, *args))
+
+    def _add(self, delay_s: float, period_s: float, call: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + delay_s, period_s, call))
+        self.post(_look_again)
 
     def exit(self, status: int) -> None:
         """End the loop; the first status counts."""
         if self.status is None:
             self.status = status
+            self.post(_look_again)
 
     def run(self) -> int:
         """Until `exit`; the status."""
         while self.status is None:
             self._run_timers()
-            # Not for ever, even without timers: on Windows a wait without an end hears no Ctrl-C.
-            due = min((when for when, _, _ in self._timers), default=time.monotonic() + 0.5)
             with contextlib.suppress(queue.Empty):
-                self._inbox.get(timeout=min(0.5, max(0.0, due - time.monotonic())))()
+                self._inbox.get(timeout=self._until_due())()
         return self.status
+
+    def _until_due(self) -> float | None:
+        """How long nothing is to be done; None: until something comes."""
+        # On Windows a wait without an end hears no Ctrl-C.
+        longest = 0.5 if os.name == "nt" else None
+        if not self._timers:
+            return longest
+        left = max(0.0, min(when for when, _, _ in self._timers) - time.monotonic())
+        return left if longest is None else min(left, longest)
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -104,6 +116,10 @@ class Loop:
         if self._interrupts == 1:
             self.post(call)
         return self._interrupts == 1
+
+
+def _look_again() -> None:
+    """Wakes the loop, which looks at its timers and its status then."""
 
 
 def in_background() -> bool:
