@@ -24,7 +24,7 @@ $(VENV)/checks: $(VENV)/installed
 run: $(VENV)/installed  ## seven peers and a live picture of their ring
 	@$(PY) runner.py -r $(ARGS)
 
-test: $(VENV)/installed  ## all tests, within five minutes
+test: $(VENV)/installed  ## all tests, in about six minutes
 	@$(PY) -m pytest $(ARGS)
 
 test-slow: $(VENV)/installed  ## the tests that take minutes

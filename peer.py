@@ -6,11 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 if __name__ == "__main__":
-    if "--version" in sys.argv[1:]:
-        from overlay import __version__
+    from overlay.app.entry import run
 
-        print(__version__)
-    else:
-        from overlay.app.peer_program import main
-
-        sys.exit(main())
+    sys.exit(run("overlay.app.peer_program"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from overlay.app.program import main
+from overlay.app.entry import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("overlay.app.program"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -201,7 +202,20 @@ def test_a_reader_who_is_gone_ends_nothing_but_the_stream() -> None:
     output.on_broken = lambda: told.append(1)
     output.show(Line("one"))
     output.show(Line("two"))
-    assert told == [1]
+    assert told == [1] and output.status(0) == 0
+
+
+def test_what_finds_no_room_on_the_disk_is_told_and_is_no_success() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    err = io.StringIO()
+    output = Output(Full(), err)
+    output.write("one")
+    output.write("two")
+    assert err.getvalue() == "there is no room on the disk for what is printed\n"
+    assert [output.status(status) for status in (0, 2, 130)] == [1, 2, 130]
 
 
 def test_a_stream_that_was_closed_before_the_start_is_a_reader_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

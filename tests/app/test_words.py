@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from overlay.app import arguments, script
-from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS, Typed, help_lines, parse
+from overlay.app.commands import LASTING_COMMANDS, PEER_COMMANDS, RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.fleet import summary
 from overlay.errors import LocalError
 
@@ -54,6 +54,18 @@ def test_a_peers_commands_in_any_case(line: str, typed: Typed | None) -> None:
 )
 def test_the_runners_commands(line: str, typed: Typed) -> None:
     assert parse(line, RUNNER_COMMANDS) == typed
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("put no#1.txt", ("no#1.txt", None)),
+        ("put 'a #b' \"#c\" # a comment", ("a #b", "#c")),
+        ("put it's #3", ("it's", "#3")),
+    ],
+)
+def test_a_number_sign_is_a_comment_only_where_it_begins_a_word(line: str, values: tuple[str | None, ...]) -> None:
+    assert parse(line, LASTING_COMMANDS) == Typed("put", values)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +166,17 @@ def test_wrong_arguments_are_one_line_and_status_2(line: str, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "line", ["--peers 2,4,x", "--peers 2,2", "--count 0", "--count 257", "--for 0", "--peers 2 --count 3"]
+    "line",
+    [
+        "--peers 2,4,x",
+        "--peers 2,2",
+        "--count 0",
+        "--count 257",
+        "--for 0",
+        "--peers 2 --count 3",
+        "--gossip 3 --json",
+        "--stable",
+    ],
 )
 def test_wrong_arguments_of_the_runner(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
@@ -217,7 +239,9 @@ def test_a_peer_outside_the_classroom() -> None:
         ("create --at 127.0.0.1:7001", "join"),
         ("join --at 7001", "is not an address"),
         ("create --base-port 12000", "--base-port"),
-        ("init 2 4 5 3 --port 7001", "2 4 5 3"),
+        ("init 2 4 5 3 --port 7001", '"init" has no --at, --port'),
+        ("join 15 4 3 --interval 2", "are for join without PEER, KNOWN_PEER and PING_INTERVAL"),
+        ("create --nope", "unrecognized arguments: --nope"),
     ],
 )
 def test_what_a_peer_outside_the_classroom_cannot_be(line: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:

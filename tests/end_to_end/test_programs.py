@@ -42,6 +42,16 @@ def test_version_and_help(start: Start) -> None:
     assert "examples:" in help_.lines
 
 
+def test_who_has_not_installed_what_is_needed_is_told_how_to(tmp_path: Path) -> None:
+    # -S leaves out what is installed beside the standard library.
+    for program in ("peer.py", "runner.py"):
+        run = subprocess.run(
+            [sys.executable, "-S", ROOT / program, "init"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+        assert "is not installed: python -m pip install -r requirements.txt" in run.stderr
+
+
 def test_wrong_arguments(start: Start) -> None:
     for program, line in (("peer.py", "init 2 5 4 3"), ("runner.py", "--peers 2,400")):
         run = start(line, program=program)

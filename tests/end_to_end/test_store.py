@@ -140,6 +140,8 @@ def test_a_ring_in_the_background_is_begun_used_and_ended(shell: Shell, tmp_path
     shell("list", status=2, says="which ring?")
     up = json.loads(shell("up", "--json", "--interval", "0.5"))
     assert (up["already"], up["peer"]["ready"]) == (False, True)
+    shell("params", "--help", says="every parameter")
+    shell("lab", "nonsense", status=2, says="invalid choice")
     shell("up", says=f"a peer runs already at {up['peer']['at']} (process {up['peer']['pid']}")
     more = ("--data", str(tmp_path / "share-2" / "overlay"), "--interval", "0.5")
     other = json.loads(shell("up", "--at", up["peer"]["at"], "--json", *more))["peer"]
@@ -149,6 +151,7 @@ def test_a_ring_in_the_background_is_begun_used_and_ended(shell: Shell, tmp_path
     shell("get", "note", says="note is in note: 8 bytes")
     assert (tmp_path / "note").read_bytes() == b"remember"
     shell("get", "note", status=1, says="note is here already: say -o FILE")
+    shell("get", "note", "-o", "none/note", status=1, says='"none/note": No such file or directory')
     shell("put", "none", status=1, says='"none": No such file or directory')
     shell("put", "-", status=2, says="give it one by --name")
     shell("delete", "nothing", status=3, says="nothing is not stored")

@@ -147,5 +147,6 @@ def test_a_ring_is_seen_from_outside(ring: Ring, capsys: pytest.CaptureFixture[s
     for name, peer in (("2067", 19), ("4099", 4), ("0255", 2)):
         assert overlay_main(["lookup", name, "--json", "--at", f"127.0.0.1:{ring.base_port + 9}"]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert (found["key"], found["peer"], found["path"][0]) == (int(name) % 256, peer, 9)
+        assert (found["event"], found["key"], found["peer"]) == ("Lookup", int(name) % 256, peer)
+        assert found["path"][0] == 9
     assert overlay_main(["lookup", "2067", "--at", f"127.0.0.1:{ring.base_port + 99}"]) == 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import overlay
 from overlay.app.commands import did_you_mean, known_peer, peer_id
+from overlay.app.narrator import count
 from overlay.app.options import (
     Parser,
     common_options,
@@ -114,10 +115,15 @@ def _lasting_arguments(words: list[str]) -> argparse.Namespace:
     add("--data", metavar="DIR", default="files/peer", help="what makes this peer, one folder a peer (files/peer)")
     lasting_options(parser)
     common_options(parser, classroom=False)
-    options = parser.parse_args(words)
+    options, rest = parser.parse_known_args(words)
     options.mode = options.mode.lower()
+    values = [word for word in rest if not word.startswith("-")]
     if options.mode not in ("create", "join"):
         parser.error(f"{short(options.mode)} has no {', '.join(LASTING_ONLY)}: these are for create and join")
+    if options.mode == "join" and values:
+        parser.error(f"{' '.join(LASTING_ONLY)} are for join without PEER, KNOWN_PEER and PING_INTERVAL")
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if options.mode == "create" and options.at is not None:
         parser.error("create begins a ring; to come into the one of --at, join")
     settle(options)
@@ -136,7 +142,8 @@ def _understand(options: argparse.Namespace) -> None:
         raise LocalError(f"{short(options.mode)} is neither init nor join{did_you_mean(options.mode, tuple(wanted))}")
     places = wanted[options.mode]
     if len(options.values) != len(places):
-        raise LocalError(f"usage: peer.py {options.mode} {' '.join(places)}; {len(options.values)} values were given")
+        given = count(len(options.values), "value")
+        raise LocalError(f"usage: peer.py {options.mode} {' '.join(places)}; {given} given")
     options.id = peer_id(options.values[0])
     options.interval = interval(options.values[-1])
     if options.mode == "join":
@@ -190,11 +197,24 @@ def runner_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     if options.count is not None:
         options.peers = tuple(i * 256 // options.count for i in range(options.count))
     options.peers = options.peers or EXAMPLE_RING
+    _check_kind(parser, options)
     try:
         check_ports(options.base_port, max(options.peers))
     except LocalError as error:
         parser.error(str(error))
     return options
+
+
+CLASSROOM_ONLY = ("interval", "all", "script", "processes", "bind", "base_port", "files", "keep", "json")
+
+
+def _check_kind(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """What the other kind of network has not is refused, and not passed over in silence."""
+    given = [name for name in CLASSROOM_ONLY if getattr(options, name) != parser.get_default(name)]
+    if options.gossip and given:
+        parser.error(f"--gossip has no {', '.join('--' + name.replace('_', '-') for name in given)}")
+    if options.stable and not options.gossip:
+        parser.error("--stable is for --gossip")
 
 
 LISTED = (
@@ -205,7 +225,6 @@ LISTED = (
     ("delete", "delete it"),
     ("list", "list the records of a ring"),
     ("status", "how many copies there are, and where"),
-    ("params", "print config/params.toml: every parameter, its default, and why"),
 )
 EXAMPLES = "examples:\n  overlay ring --at 127.0.0.1:12002 --watch\n  overlay lookup 2067 --at 127.0.0.1:12002\n"
 
@@ -234,6 +253,8 @@ def overlay_arguments(arguments: Sequence[str] | None = None) -> argparse.Namesp
     actions.add_parser("gossip", help="join an unstructured network, with a prompt", add_help=False)
     for name, text in LISTED:
         actions.add_parser(name, help=text, add_help=False)
+    text = "print config/params.toml: every parameter, its default, and why"
+    actions.add_parser("params", help=text, description=text, allow_abbrev=False).set_defaults(no_color=True)
     return parser.parse_args(arguments)
 
 

@@ -15,6 +15,8 @@ from overlay.app.terminal import short
 from overlay.errors import LocalError
 
 MAX_STORED_NAME = 1024
+_COMMENT = re.compile(r"""\A((?:[^'"\\#]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|(?<=\S)#)*+)#.*""")
+"""It begins with a # that begins a word: one in quotes, or in the middle of a file's name, is none."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -138,10 +140,11 @@ _KINDS: Mapping[str, Callable[[str], Any]] = {
 
 def parse(line: str, commands: Mapping[str, Command]) -> Typed | None:
     """What a line means; None for an empty one or a comment. LocalError, of one line, for what is not understood."""
+    line = _COMMENT.sub(r"\1", line[:1000])
     try:
-        words = shlex.split(line[:1000], comments=True)
+        words = shlex.split(line)
     except ValueError:
-        words = line[:1000].split()
+        words = line.split()
     if not words:
         return None
     command = commands.get(words[0].lower())

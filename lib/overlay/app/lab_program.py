@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import overlay
+from overlay.app.options import make_parser
 from overlay.app.terminal import Output, is_terminal
 from overlay.errors import LocalError
 from overlay.lab import plot
@@ -34,13 +35,7 @@ REDRAW_S = 0.2
 
 def lab_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """`suite`, `rows`, `scale`, `seed`, `jobs`, `csv`, `plot`."""
-    parser = argparse.ArgumentParser(
-        prog="overlay lab",
-        description="Measure what the papers measured, and put it beside their figures.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = make_parser("overlay lab", "Measure what the papers measured, and put it beside their figures.", EXAMPLES)
     parser.add_argument("suite", choices=sorted(SUITES), help="whose tables")
     parser.add_argument("--rows", default="", metavar="H1,T1", help="these rows only")
     parser.add_argument(

@@ -153,6 +153,7 @@ class LastingProgram(PeerProgram):
             raise LocalError("- is for pipes; name a file")
         words = argparse.Namespace(json=self.options.json, **values)
         program = StoreProgram(words, self.output, bars=False)
+        program.name_a_file = "say get RECORD FILE"
         done: Outcome[None] = Outcome()
 
         def work() -> None:

@@ -206,6 +206,8 @@ class ProcessPeer:
             if thing["ready"]:
                 self._arrived()
             return
+        if event == "Answer":  # to a cancel, which the runner has answered
+            return
         if event in _OUTCOMES:
             command, good = _OUTCOMES[event]
             for pending in self._open.pop((command, thing.get("name", "")), []):

@@ -37,15 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(PROGRAMS[words[0]]).main(words[1:]))
     if words and words[0] in ACTIONS:
         return int(importlib.import_module(ACTIONS[words[0]]).main(words))
-    if words == ["params"]:
+    options = overlay_arguments(words)
+    output = Output(no_color=options.no_color)
+    if options.action == "params":
         from overlay.app.parameters import text
 
-        sys.stdout.write(text())
-        return 0
-    options = overlay_arguments(words)
+        output.write(text().rstrip("\n"))
+        return output.status(0)
     from overlay.peer.visitor import Visitor
 
-    output = Output(no_color=options.no_color)
     visitor = Visitor()
     if options.action == "lookup":
         return _look_up(output, visitor, options)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 output.error(str(error))
                 drawn, status = 0, 1
             if not options.watch or broken:
-                return status
+                return output.status(status)
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -83,14 +83,14 @@ def _look_up(output: Output, visitor: Visitor, options: argparse.Namespace) -> i
     ms = 1000 * (time.monotonic() - began)
     if options.json:
         found = {"name": options.name, "key": key, "peer": path[-1], "path": path, "ms": round(ms, 3)}
-        output.write(jsonlines.encode({"v": 1, **{name: jsonlines.plain(value) for name, value in found.items()}}))
+        output.write(jsonlines.encode(jsonlines.make("Lookup", **found)))
     else:
         hops = narrator.count(len(path) - 1, "hop")
         output.write(
             f"{options.name} (key {label(key)}) belongs to Peer {label(path[-1])}: "
             f"{' > '.join(map(label, path))}, {hops}, {ms:.1f} ms"
         )
-    return 0
+    return output.status(0)
 
 
 def _block(ring: Iterable[Any]) -> list[str]:

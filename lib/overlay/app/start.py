@@ -53,6 +53,7 @@ def _open_log(path: str | None) -> TextIO | None:
 def end(output: Output, status: int) -> int:
     """The status to exit with, once all that was printed is read, or is not going to be."""
     drained = output.drain(INTERRUPTED_STALL_S if status == INTERRUPTED else STALL_S)
+    status = output.status(status)
     stuck = any(thread.name == "console" for thread in threading.enumerate())
     if not drained or stuck or not output.whole:
         # The interpreter would flush the streams once more, and wait for whoever does not read.

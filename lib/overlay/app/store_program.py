@@ -55,7 +55,7 @@ def main(words: Sequence[str]) -> int:
     try:
         with client:
             getattr(program, options.action)(client)
-        return DONE
+        return output.status(DONE)
     except (OverlayError, OSError) as error:
         return program.failed(error)
     except KeyboardInterrupt:
@@ -64,6 +64,8 @@ def main(words: Sequence[str]) -> int:
 
 class StoreProgram:
     """One command. A method an action."""
+
+    name_a_file = "say -o FILE"
 
     def __init__(self, options: argparse.Namespace, output: Output, *, bars: bool = True):
         self.options = options
@@ -112,7 +114,7 @@ class StoreProgram:
             got = client.get_file(options.name, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        target = Path(options.output) if options.output is not None else new_file(options.name)
+        target = Path(options.output) if options.output is not None else new_file(options.name, self.name_a_file)
         with _replacing(target) as file, self._bar(options.name, None) as bar:
             got = client.get_file(options.name, file, progress=bar)
             size = file.tell()
@@ -205,13 +207,15 @@ def text_of(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def new_file(name: str) -> Path:
-    """Where a record is put that nobody said a place for: in this folder, and never over a file that is there."""
+def new_file(name: str, how: str) -> Path:
+    """Where a record is put that nobody said a place for: in this folder, and never over a file that is there.
+
+    `how` says how to name another one."""
     target = Path(Path(name.replace("\\", "/").replace("\0", "")).name)
     if not target.name or target.name in (".", "..") or not target.name.isprintable():
-        raise LocalError(f"{short(name)} is no name of a file: say -o FILE")
+        raise LocalError(f"{short(name)} is no name of a file: {how}")
     if target.exists() or target.is_symlink():
-        raise LocalError(f"{target} is here already: say -o FILE")
+        raise LocalError(f"{target} is here already: {how}")
     return target
 
 
@@ -223,7 +227,11 @@ def _replacing(target: Path) -> Iterator[IO[bytes]]:
         with target.open("wb") as file:
             yield file
         return
-    fd, path = tempfile.mkstemp(prefix=f".{target.name[:64]}-", dir=target.parent)
+    try:
+        fd, path = tempfile.mkstemp(prefix=f".{target.name[:64]}-", dir=target.parent)
+    except OSError as error:
+        error.filename = str(target)
+        raise
     try:
         with os.fdopen(fd, "w+b") as file:
             yield file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -25,6 +26,10 @@ _COLORS = {PING: "\x1b[2m", HINT: "\x1b[36m", ROUTE: "\x1b[34m", ERROR: "\x1b[31
 _DEATH = "\x1b[31m"
 _CHANGE = "\x1b[32m"
 _RESET = "\x1b[0m"
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Why nothing more goes to a file; any other failure of a stream is a reader who is gone."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -88,6 +93,7 @@ class Output:
         self._log_lock = threading.Lock()
         self._writer: Writer | None = None
         self._broken: set[int] = set()
+        self._full = False
         if self.color_out or self.color_err:
             import colorama  # type: ignore[import-untyped]
 
@@ -143,6 +149,10 @@ class Output:
         )
         self._writer.start()
 
+    def status(self, status: int) -> int:
+        """The status to exit with: 1 in the place of 0 where what was printed found no room."""
+        return 1 if status == 0 and self._full else status
+
     def drain(self, stall_s: float) -> bool:
         """Wait for what was printed to be written, unless nothing of it is within `stall_s`; whether it is."""
         return self._writer is None or self._writer.drain(stall_s)
@@ -164,15 +174,21 @@ class Output:
             stream = self.out if standard else self.err
             if id(stream) in self._broken:
                 return
+            full = False
             try:
                 if stream is not None:
                     stream.write(text)
                     stream.flush()
                     return
-            except (OSError, ValueError):
-                # Whoever read us is gone. Nothing can be said on this stream any more, and nobody must die of it.
+            except OSError as error:
+                full = standard and error.errno in FULL
+            except ValueError:  # closed
                 pass
+            # Whoever read us is gone. Nothing can be said on this stream any more, and nobody must die of it.
             self._broken.add(id(stream))
+            self._full |= full
+        if full:
+            self.error("there is no room on the disk for what is printed")
         if standard or stream is not None:
             self.on_broken()
 

@@ -218,7 +218,8 @@ class Up:
             self.output.answer([f"a peer runs already {where}"])
         else:
             self.output.answer([f"a peer is up {where}"])
-            self.output.say(f"store a file in its ring by: overlay put FILE; end it by: overlay down{data}")
+            at = f" --at {running.at}" if data else ""
+            self.output.say(f"store a file in its ring by: overlay put FILE{at}; end it by: overlay down{data}")
         if not running.ready:
             self.output.say(f"it has not found its ring yet, and goes on looking; see {folder / 'up.log'}")
         return DONE

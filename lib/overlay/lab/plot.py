@@ -13,7 +13,7 @@ from overlay.lab.experiment import Row
 
 ACROSS = 3
 """Curves side by side."""
-MISSING = "a plot needs matplotlib: pip install 'overlay[lab]'"
+MISSING = "a plot needs matplotlib: pip install matplotlib (the extra [lab] has it)"
 
 
 def figure_class() -> Any:
