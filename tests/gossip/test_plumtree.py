@@ -122,6 +122,20 @@ def test_neighbors_that_come_are_eager_and_those_that_go_are_forgotten() -> None
     assert not node.membership.listeners
 
 
+def test_a_neighbor_that_comes_is_told_the_names_of_what_was_heard_lately() -> None:
+    node, ctx, _ = plumtree(A, recent_s=5.0)
+    assert isinstance(node.membership, Few)
+    node.on_gossip(A, gossip())
+    ctx.advance(4)
+    own = node.broadcast(b"mine")
+    ctx.take_sent()
+    node.membership.tell(B, True)
+    assert ctx.take_sent() == [(B, IHave((Name(ID, 1), Name(own, 0))))]
+    ctx.advance(2)
+    node.membership.tell(C, True)
+    assert ctx.take_sent() == [(C, IHave((Name(own, 0),)))], "what is older was heard, or is no longer wanted"
+
+
 # Bodies that are pulled -------------------------------------------------------------------------------------------
 
 

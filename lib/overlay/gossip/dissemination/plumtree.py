@@ -5,6 +5,8 @@ the flood of the first broadcast when every link on which a duplicate came is pr
 body grafts a link back.
 
 Deviation: a body that is pulled (see `base`) counts as here once it has come, and is passed on then.
+Deviation: a neighbor that comes is told the names of what was heard lately. Where links change while a broadcast spreads, it may
+have passed on both sides of one before that was there.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ class PlumtreeConfig(msgspec.Struct, frozen=True):
     """timeout1: from an IHave to the Graft. Longer than a broadcast takes over the tree. UnsServ: retrieve_timeout."""
     grafted_s: float = 0.1
     """timeout2: until the next announcer is asked; about a round trip."""
+    recent_s: float = 5.0
+    """What was heard so lately is announced to a neighbor that comes; 0: nothing is, as in PT07."""
     threshold: int = 0
     """By so many hops a shorter way must be shorter for the tree to change to it; 0: it does not. PT07: 3 with a single
     sender, 7 with many."""
@@ -80,6 +84,7 @@ class PlumtreeConfig(msgspec.Struct, frozen=True):
         """LocalError for what cannot work."""
         check(0 <= self.lazy_s <= 10, f"names are held back for {self.lazy_s} s")
         check(0 < self.grafted_s <= self.announced_s <= 600, "timeouts: 0 < grafted_s <= announced_s <= 600")
+        check(0 <= self.recent_s <= 600, f"{self.recent_s} s that are announced to a new neighbor")
         check(0 <= self.threshold <= 100, f"a threshold of {self.threshold} hops")
         check(1 <= self.buffer_limit <= 100_000, f"a buffer of {self.buffer_limit} broadcasts")
 
@@ -110,8 +115,8 @@ class Plumtree(Disseminator):
         super().__init__(name_of("plumtree", instance), membership, self.config.buffer_limit)
         self.eager: dict[Key, Contact] = {}
         self.lazy: dict[Key, Contact] = {}
-        self._rounds: OrderedDict[bytes, int] = OrderedDict()
-        """Of each body that is kept, how far it had come here."""
+        self._names: OrderedDict[bytes, tuple[Name, float]] = OrderedDict()
+        """Of each body that is kept, how far it had come here, and when."""
         self._missing: OrderedDict[bytes, _Missing] = OrderedDict()
         self._held: list[tuple[Name, Key | None]] = []
         """Names to be announced, and to whom not."""
@@ -132,7 +137,8 @@ class Plumtree(Disseminator):
 
     def hops(self, id: bytes) -> int | None:
         """Over how many links a broadcast has come here; None when that is forgotten."""
-        return self._rounds.get(id)
+        known = self._names.get(id)
+        return known[0].round if known is not None else None
 
     # Algorithm 1: eager push, lazy push ----------------------------------------------------------------------
 
@@ -140,9 +146,10 @@ class Plumtree(Disseminator):
         self._push(id, 0, None)
 
     def _push(self, id: bytes, round: int, source: Contact | None) -> None:
-        self._rounds[id] = round
-        if len(self._rounds) > self.config.buffer_limit:
-            self._rounds.popitem(last=False)
+        name = Name(id, round)
+        self._names[id] = name, self.ctx.now
+        if len(self._names) > self.config.buffer_limit:
+            self._names.popitem(last=False)
         content = self.content(id)
         if content is None:
             return
@@ -153,7 +160,7 @@ class Plumtree(Disseminator):
                 self.ctx.send(peer, gossip)
         if not self._held and self.config.lazy_s:
             self.ctx.after(self.config.lazy_s, self._announce)
-        self._held.append((Name(id, round), exclude))
+        self._held.append((name, exclude))
         if not self.config.lazy_s or len(self._held) >= MAX_NAMES:
             self._announce()
 
@@ -243,7 +250,8 @@ class Plumtree(Disseminator):
         self._make_eager(sender)
         content = self.content(message.id) if message.id else None
         if content is not None:
-            self.ctx.send(sender, Gossip(message.id, self._rounds.get(message.id, message.round), content))
+            round = self.hops(message.id)
+            self.ctx.send(sender, Gossip(message.id, message.round if round is None else round, content))
 
     # Section 3.8: the tree is made shallower -----------------------------------------------------------------
 
@@ -262,9 +270,17 @@ class Plumtree(Disseminator):
         self.eager.pop(peer.id, None)
         if up:
             self.eager[peer.id] = peer
+            self._announce_lately(peer)
             return
         for id, missing in list(self._missing.items()):
             missing.announcers = [pair for pair in missing.announcers if pair[0].id != peer.id]
             if not missing.announcers and not self.coming(id):
                 missing.timer.cancel()
                 del self._missing[id]
+
+    def _announce_lately(self, peer: Contact) -> None:
+        """What went by before the link was there."""
+        since = self.ctx.now - self.config.recent_s
+        names = tuple(name for name, heard_at in self._names.values() if heard_at > since)
+        if names:
+            self.ctx.send(peer, IHave(names[-MAX_NAMES:]))
