@@ -63,6 +63,15 @@ def test_without_matplotlib_one_line_says_what_to_install_before_anything_runs(
 
 
 @pytest.mark.usefixtures("figures")
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overlay.app.lab_program.run", lambda *_: pytest.fail("it was measured"))
+    assert main(["lab", "chord", "--csv", "none/rows.csv"]) == 1
+    assert capsys.readouterr().err == "cannot write none/rows.csv: No such file or directory\n"
+
+
+@pytest.mark.usefixtures("figures")
 def test_a_picture_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     assert main(["lab", "chord", "--plot", "rows.svg"]) == 1

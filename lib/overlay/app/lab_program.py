@@ -67,9 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     setting = Setting(options.seed, options.scale)
     try:
+        # What cannot be is better said now than after an hour.
         if options.plot:
-            # Better said now than after an hour.
             plot.figure_class()
+            check_writable(Path(options.plot))
+        check_writable(Path(options.csv))
         for report in run(options.suite, setting, options.ids, options.jobs):
             table.take(report)
         table.progress("")
@@ -135,6 +137,14 @@ class Table:
         if self._live:
             sys.stderr.write(f"\r\x1b[K{text[:100]}")
             sys.stderr.flush()
+
+
+def check_writable(path: Path) -> None:
+    """OSError where a file cannot be written; nothing is left where there was none."""
+    new = not path.exists()
+    path.open("ab").close()
+    if new:
+        path.unlink()
 
 
 def save(path: Path, rows: Sequence[Row], setting: Setting) -> None:
