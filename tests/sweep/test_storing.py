@@ -83,6 +83,7 @@ def plant_wrong_comparison(plant: pytest.MonkeyPatch) -> None:
 def plant_own_clock(plant: pytest.MonkeyPatch) -> None:
     """A writer does not heed what it was told before."""
     plant.setattr(site.Site, "saw", lambda self, version: None)
+    plant.setattr(site.Site, "heard", lambda self, clock: None)
 
 
 @pytest.mark.parametrize(

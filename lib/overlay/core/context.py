@@ -37,6 +37,8 @@ class Failure(msgspec.Struct, frozen=True):
 
     reason: Reason
     detail: str = ""
+    unsent: bool = False
+    """Of a call: whether it certainly never left, so that nothing was done."""
 
     def as_error(self) -> OverlayError:
         """The same as an exception, by whose fault it was."""

@@ -178,7 +178,9 @@ class Node:
         """Send a question and wait for its answer."""
         self._number = number = self._number + 1
         if len(self.calls) >= MAX_OPEN_CALLS:
-            self.host.after(self, 0, on_failed, (Failure(Reason.OVERLOADED, "too many calls wait for an answer"),))
+            self.host.after(
+                self, 0, on_failed, (Failure(Reason.OVERLOADED, "too many calls wait for an answer", unsent=True),)
+            )
             return
         timer = self.host.after(self, timeout_s, self._timed_out, (number,))
         self.calls[number] = OpenCall(service, peer, on_reply, on_failed, timer)

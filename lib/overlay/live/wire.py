@@ -158,7 +158,7 @@ class Wire(Ready):
 
     def _unreachable(self, number: int, reason: Reason, detail: str) -> None:
         if number:
-            self._above.failed(number, Failure(reason, detail))
+            self._above.failed(number, Failure(reason, detail, unsent=True))
         else:
             self._above.count(f"not sent: {reason.value}")
 
@@ -341,7 +341,7 @@ class Wire(Ready):
         if self._outgoing.get(connection.address) is connection and connection.outgoing:
             del self._outgoing[connection.address]
             for number in connection.outstanding:
-                self._above.failed(number, Failure(Reason.UNREACHABLE, why))
+                self._above.failed(number, Failure(Reason.UNREACHABLE, why, unsent=not connection.connected))
             self._above.lost(connection.address)
 
     def shut(self) -> None:

@@ -78,7 +78,8 @@ class Post:
         if machine is None:
             world.dropped(peer, letter.sender, "nobody is there")
             if letter.kind == CALL and reliable[type(letter.message)] and world.network.passes(peer, letter.sender):
-                source.later(0, source.node.call_failed, letter.number, Failure(Reason.UNREACHABLE, "refused"))
+                failure = Failure(Reason.UNREACHABLE, "refused", unsent=True)
+                source.later(0, source.node.call_failed, letter.number, failure)
         elif not machine.up:
             machine.hold((world.agenda.now, world.agenda.timer(self._arrive, source, letter), None, None))
         elif machine.me.id != peer.id or peer.boot not in (0, machine.me.boot):

@@ -145,10 +145,25 @@ class Write(Command, frozen=True):
     holders: Holders
 
 
+class WriteNewer(Write, frozen=True):
+    """The same from an origin that has asked nobody for the newest version: only if this one is newer.
+
+    Refused where nothing was done. Else Written; or Seen, where there is a newer one and so nothing was done; or Begun.
+    """
+
+
 class Written(Command, frozen=True):
     """The answer: so many peers have this or a newer version on disk."""
 
     copies: int
+    clock: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNTER)] = 0
+    """The root's, so that the origin's next version is most likely newer than all that is there."""
+
+
+class Begun(Command, frozen=True):
+    """The answer to a WriteNewer that is durable at too few peers, as far as is known."""
+
+    why: str
 
 
 class Offer(Command, frozen=True):

@@ -8,7 +8,7 @@ What is promised, word by word, and why it holds, is in docs/store.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from overlay.core.context import Failure
@@ -27,6 +27,7 @@ from overlay.store.replicated.messages import (
     INLINE_BYTES,
     MAX_NAME,
     VALUE_BYTES,
+    Begun,
     Bring,
     Brought,
     Compare,
@@ -45,14 +46,16 @@ from overlay.store.replicated.messages import (
     Unequal,
     Version,
     Write,
+    WriteNewer,
     Written,
     tag_of,
 )
 from overlay.store.replicated.reading import Reading, look_everywhere, seen_here
 from overlay.store.replicated.site import Site
+from overlay.store.replicated.spreading import Spreads
 from overlay.store.replicated.syncing import Syncer
 from overlay.store.replicated.upkeep import Upkeep
-from overlay.store.replicated.writing import Spread, Writing
+from overlay.store.replicated.writing import Writing
 
 T = TypeVar("T")
 
@@ -80,7 +83,7 @@ class Replicas(Protocol):
         "router",
     )
     service = "replicas"
-    answers = (Seen, Nearer, Written, Lacks, Unequal, Differ, Brought)
+    answers = (Seen, Nearer, Written, Begun, Lacks, Unequal, Differ, Brought)
     name = "replicas"
     messages: tuple[type[Message], ...] = (Look, Seen, Offer, Offered, Refused)
 
@@ -94,14 +97,15 @@ class Replicas(Protocol):
         self._grants: Grants
         self._giver: Giver
         self._syncer: Syncer
-        self._spreads: dict[tuple[bytes, Version], Spread] = {}
+        self._spreads: Spreads
         self._running = False
         self._left: Pending[None] | None = None
         self._alone_after = math.inf
 
     def start(self) -> None:
         site = self._site = Site(self.ctx, self.router, self.config, self._bits)
-        site.shelf.load()
+        site.saw(site.shelf.load())
+        self._spreads = Spreads(site)
         self._grants = Grants(site)
         self._giver = Giver(site, self._grants)
         self._giver.on_look = self._look_whether_left
@@ -195,7 +199,7 @@ class Replicas(Protocol):
     def _write(self, name: bytes, make: Callable[[Version], Item], after: Version | None) -> Pending[Acked]:
         if after is not None:
             self._site.saw(after)
-        writing = Writing(self._site, name, make, self._keep)
+        writing = Writing(self._site, name, make, self._write_here)
         timer = self.ctx.after(self.config.deadline_s, writing.expire)
         writing.outcome.when_done(lambda _: timer.cancel())
         writing.begin()
@@ -256,37 +260,39 @@ class Replicas(Protocol):
             return seen_here(self._site, look)
         if not self._site.owns(look.tag):
             return Refused("this peer is not the root of that, or in no ring yet")
-        return seen_here(self._site, look) if self._site.settled() else look_everywhere(self._site, look)
+        if self._site.settled():
+            return seen_here(self._site, look)
+        self._syncer.hasten()
+        return look_everywhere(self._site, look)
 
     @on(Near)
     def on_near(self, sender: Contact, question: Near) -> Message:
         return near(self._site, question.tag)
 
+    def _write_here(self, write: Write) -> Message | Pending[Message]:
+        me = self.ctx.me
+        return self.on_write_newer(me, write) if isinstance(write, WriteNewer) else self.on_write(me, write)
+
     @on(Write)
     def on_write(self, sender: Contact, write: Write) -> Message | Pending[Message]:
-        return self._keep(write.item, write.holders)  # type: ignore[return-value]
+        return self._spreads.write(write)
 
-    def _keep(self, item: Item, holders: Sequence[Contact]) -> Pending[Written]:
-        """Bring an item to w durable copies; once at a time, however often it is asked for."""
-        key = (tag_of(item.name), item.version)
-        spread = self._spreads.get(key)
-        if spread is None:
-            spread = self._spreads[key] = Spread(self._site, item, holders)
-            spread.outcome.when_done(lambda _: self._ended(key))
-            spread.begin()
-        answer: Pending[Written] = Pending()
+    @on(WriteNewer)
+    def on_write_newer(self, sender: Contact, write: WriteNewer) -> Message | Pending[Message]:
+        newest = self.on_look(sender, Look(tag_of(write.item.name), False))
+        if not isinstance(newest, Pending):
+            return self._spreads.write_newer(write, newest)
+        answer: Pending[Message] = Pending()
 
-        def spread_out(pending: Pending[int]) -> None:
-            if pending.error is not None:
-                answer.fail(pending.error)
+        def found(pending: Pending[Message]) -> None:
+            done = self._spreads.write_newer(write, pending.result())
+            if isinstance(done, Pending):
+                done.when_done(lambda _: follow(done, answer))
             else:
-                answer.resolve(Written(pending.result()))
+                answer.resolve(done)
 
-        spread.outcome.when_done(spread_out)
+        newest.when_done(found)
         return answer
-
-    def _ended(self, key: tuple[bytes, Version]) -> None:
-        self._spreads.pop(key, None)
 
     @on(Copy)
     def on_copy(self, sender: Contact, copy: Copy) -> Message | Pending[Message]:

@@ -79,8 +79,8 @@ class Shelf:
         self._coming: dict[bytes, _Writing] = {}
         """The newest of those that are being written, by tag."""
 
-    def load(self) -> None:
-        """Take what was durable when this incarnation began; what cannot be read is left where it is."""
+    def load(self) -> Version:
+        """Take what was durable when this incarnation began, and tell the greatest version of it; what cannot be read stays."""
         for key, entry in self._ctx.stored().items():
             if key.startswith(PREFIX):
                 try:
@@ -91,6 +91,7 @@ class Shelf:
                 tag = tag_of(item.name)
                 self._held[tag] = Held(item, tag, 0)
         self._tags = sorted(self._held)
+        return max((held.item.version for held in self._held.values()), default=NEVER)
 
     # Looking -------------------------------------------------------------------------------------------------
 
@@ -107,11 +108,14 @@ class Shelf:
         held = self._held.get(tag)
         return NEVER if held is None else held.item.version
 
+    def newest(self, tag: bytes) -> Version:
+        """The same, or that of what is being written here."""
+        coming = self._coming.get(tag)
+        return self.version(tag) if coming is None else max(coming.item.version, self.version(tag))
+
     def is_wanted(self, item: Item) -> bool:
         """Whether it is newer than what is here and what is coming."""
-        tag = tag_of(item.name)
-        coming = self._coming.get(tag)
-        return self.version(tag) < item.version and (coming is None or coming.item.version < item.version)
+        return self.newest(tag_of(item.name)) < item.version
 
     def is_writing(self, tag: bytes) -> bool:
         """Whether something is about to become durable under a tag."""

@@ -18,6 +18,8 @@ from overlay.store.replicated.shelf import Shelf
 
 MOST_AHEAD = 1 << 40
 """Nobody has written so often: whoever says so lies, and must not bring our counter to its end."""
+LITTLE_AHEAD = 1 << 20
+"""Anybody may bring us an item, so that one takes us no further than this."""
 
 
 class Site:
@@ -60,6 +62,10 @@ class Site:
         """Somebody here was told of this version: what is written here from now on comes after it."""
         self.clock = max(self.clock, min(version.counter, self.clock + MOST_AHEAD))
 
+    def heard(self, clock: int) -> None:
+        """Somebody's clock, in passing. No promise rests on it, but who writes with it need not ask for the newest version."""
+        self.clock = max(self.clock, min(clock, self.clock + LITTLE_AHEAD))
+
     def next_version(self) -> Version:
         """A version that nobody else makes, newer than all that was seen here."""
         if self.clock >= MAX_COUNTER:
@@ -80,6 +86,7 @@ class Site:
 
     def keep(self, item: Item, holders: Sequence[Contact], on_durable: Callable[[], None], on_failed: OnFailed) -> None:
         """Put an item on the shelf, with its body from one of the holders."""
+        self.heard(item.version.counter)
         body = item.body
         if body is None or self.shelf.version(tag_of(item.name)) >= item.version:
             self.shelf.put(item, on_durable, on_failed)

@@ -68,6 +68,11 @@ class Syncer:
         if self._round is None:
             self._plan(SOON_S)
 
+    def hasten(self) -> None:
+        """Each question costs one to everybody while we are not settled. Of who has come far ahead nobody tells us."""
+        if self._round is None:
+            self._plan(SOON_S)
+
     def disturb(self) -> None:
         """Something of our range may be elsewhere: we are not settled until we have compared."""
         self._settled = None

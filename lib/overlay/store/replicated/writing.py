@@ -1,155 +1,147 @@
-"""A write on its way: from its origin to the root of its key, and from the root to w durable copies.
+"""A write on its way from its origin to the root of its key.
 
-The origin gives the version, once and for all, after it has asked the root for the newest one. So whatever is repeated, by
-whichever root, is the same version of the same value, and whatever its writer had seen before is older.
+The origin gives the version, once and for all: of a root that is known it has most likely seen enough for a newer one than
+all that is there, and else the root, which has done nothing then, says the newest; of another one it asks for that first. So
+whatever is repeated, by whichever root, is the same version of the same value, and whatever was there before is older.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from overlay.core.context import Failure, Reason
-from overlay.core.message import Contact
+from overlay.core.context import Failure, OnFailed, Reason
+from overlay.core.message import Contact, Message, Refused
 from overlay.core.pending import Pending
-from overlay.errors import Indefinite, LocalError, RemoteError
+from overlay.errors import Indefinite, LocalError
 from overlay.kbr import Answered
 from overlay.store.replicated.config import Acked
-from overlay.store.replicated.messages import Copy, Item, Look, Seen, Version, Write, Written, tag_of
+from overlay.store.replicated.messages import (
+    Begun,
+    Item,
+    Look,
+    Seen,
+    Version,
+    Write,
+    WriteNewer,
+    Written,
+    tag_of,
+)
 from overlay.store.replicated.reading import why_not
 from overlay.store.replicated.roots import ask_root
 from overlay.store.replicated.site import Site
+from overlay.store.replicated.spreading import write_s
 
 AGAIN_S = 0.5
 """Before somebody is asked again who could not or would not."""
-SPARE = 2
-"""Peers beyond the right ones that are asked to keep a copy while one of those is silent."""
-
-
-class Spread:
-    """One item at the root of its key, until w distinct peers have it. `outcome` is how many."""
-
-    __slots__ = (
-        "_asked",
-        "_copies",
-        "_failed",
-        "_full",
-        "_holders",
-        "_item",
-        "_site",
-        "_tag",
-        "_until",
-        "_why",
-        "outcome",
-    )
-
-    def __init__(self, site: Site, item: Item, holders: Sequence[Contact]):
-        self._site = site
-        self._item = item
-        self._holders = tuple(holders)
-        self._tag = tag_of(item.name)
-        self._until = site.ctx.now + write_s(site, item)
-        self._copies: dict[int, None] = {}
-        self._asked: dict[int, None] = {}
-        self._failed: dict[int, None] = {}
-        self._why = ""
-        """What the last one said that would not keep it: that its disk is full, above all."""
-        self._full = False
-        """Whether it was our own disk that said so last."""
-        self.outcome: Pending[int] = Pending()
-
-    def begin(self) -> None:
-        """Ask the right peers, or for those that failed the next ones."""
-        site = self._site
-        if self.outcome.done:
-            return
-        if site.ctx.now >= self._until or not site.owns(self._tag):
-            site.disturb()
-            self._fail()
-            return
-        line = site.line(site.config.copies + SPARE)
-        good = [contact for contact in line if contact.id not in self._failed]
-        for contact in good[: site.config.copies]:
-            if contact.id not in self._copies and contact.id not in self._asked:
-                self._ask(contact)
-        if not self._asked and self._full:
-            # Whoever can make room is not we; the origin asks again, and knows why if the time runs out.
-            self._fail()
-        elif not self._asked:
-            self._failed.clear()
-            site.ctx.after(AGAIN_S, self.begin)
-
-    def _fail(self) -> None:
-        why = f" ({self._why})" if self._why else ""
-        self.outcome.fail(RemoteError(f"{len(self._copies)} copies are durable, which are too few{why}"))
-
-    def _ask(self, contact: Contact) -> None:
-        site = self._site
-        self._asked[contact.id] = None
-
-        def durable(_: object = None) -> None:
-            self._asked.pop(contact.id, None)
-            self._copies[contact.id] = None
-            if len(self._copies) >= site.needed(site.config.durable):
-                self.outcome.resolve(len(self._copies))
-            elif not self._asked:
-                self.begin()
-
-        def failed(failure: Failure) -> None:
-            self._asked.pop(contact.id, None)
-            self._failed[contact.id] = None
-            self._why = failure.detail
-            self._full = failure.reason is Reason.NO_SPACE
-            site.disturb()
-            self.begin()
-
-        if contact.id == site.ctx.me.id:
-            site.keep(self._item, self._holders, durable, failed)
-        else:
-            copy = Copy(self._item, self._holders)
-            site.ctx.call(contact, copy, durable, failed, timeout_s=site.patience_s(self._item))
-
-
-def write_s(site: Site, item: Item) -> float:
-    """How long a root may take."""
-    return max(site.config.write_s, 3 * site.patience_s(item))
 
 
 class Writing:
     """One write at its origin."""
 
-    __slots__ = ("_item", "_keep", "_make", "_name", "_site", "_tag", "_until", "_why", "outcome")
+    __slots__ = ("_here", "_is_unclear", "_item", "_make", "_name", "_site", "_tag", "_until", "_why", "outcome")
 
     def __init__(
         self,
         site: Site,
         name: bytes,
         make: Callable[[Version], Item],
-        keep: Callable[[Item, Sequence[Contact]], Pending[Written]],
+        here: Callable[[Write], Message | Pending[Message]],
     ):
         self._site = site
         self._name = name
         self._make = make
-        self._keep = keep
+        self._here = here
         """What a root does with a Write: we may be the root ourselves."""
         self._tag = tag_of(name)
         self._item: Item | None = None
+        self._is_unclear = False
+        """Whether a root may have done it that compared it with nothing, or with what we do not know."""
         self._until = site.ctx.now + site.config.deadline_s
         self._why = "no root answered"
         self.outcome: Pending[Acked] = Pending()
 
     def begin(self) -> None:
-        """Find the root."""
+        """At the root that is known, if it is."""
         site = self._site
-        if self.outcome.done:
-            return
-        if site.ctx.now >= self._until:
-            self.outcome.fail(Indefinite(f"nobody knows whether it was written: {self._why}"))
-            return
-        ask_root(site, Look(self._tag, False)).when_done(self._found)
+        root = site.ctx.me if site.owns(self._tag) else site.roots.find(site.shelf.key(self._tag))
+        if root is None:
+            self._look()
+        elif (item := self._number()) is not None:
+            # Not for as long as it may take: asked for the newest version meanwhile, the root goes on.
+            patience = site.patience_s(item)
+            self._send(root, WriteNewer(item, self._holders(item)), lambda why: self._not_newer(root, why), patience)
 
     def expire(self) -> None:
         """The time is over, whatever is still on its way."""
         self.outcome.fail(Indefinite(f"nobody knows whether it was written: {self._why}"))
+
+    def _number(self) -> Item | None:
+        """The item with its version; none where there can be none."""
+        if self._item is None:
+            try:
+                self._item = self._make(self._site.next_version())
+            except LocalError as error:
+                self.outcome.fail(error)
+        return self._item
+
+    def _holders(self, item: Item) -> tuple[Contact, ...]:
+        return () if item.body is None else (self._site.ctx.me,)
+
+    def _send(self, root: Contact, write: Write, on_failed: OnFailed, patience_s: float) -> None:
+        """Have a root do it."""
+        site = self._site
+
+        def told(answer: Message) -> None:
+            if isinstance(answer, Refused):
+                on_failed(Failure(Reason.REFUSED, answer.reason))
+            else:
+                self._told(root, answer)
+
+        def done(pending: Pending[Message]) -> None:
+            if pending.error is not None:
+                on_failed(Failure(Reason.REFUSED, str(pending.error)))
+            else:
+                told(pending.result())
+
+        if root.id != site.ctx.me.id:
+            site.ctx.call(root, write, told, on_failed, timeout_s=patience_s)
+        elif isinstance(answer := self._here(write), Pending):
+            answer.when_done(done)
+        else:
+            told(answer)
+
+    def _told(self, root: Contact, answer: Message) -> None:
+        if isinstance(answer, Written):
+            assert self._item is not None
+            self._site.heard(answer.clock)
+            self.outcome.resolve(Acked(self._item.version, answer.copies))
+        elif isinstance(answer, Seen):
+            self._item = None
+            self._write(root, answer.version)
+        else:
+            self._is_unclear = True
+            self._again(answer.why if isinstance(answer, Begun) else "the root's answer was none")
+
+    def _not_newer(self, root: Contact, failure: Failure) -> None:
+        """Ask who is the root now. What may have been done keeps its version."""
+        self._site.roots.forget(root)
+        self._why = failure.detail or f"the root {failure.reason.value}"
+        if failure.unsent or failure.reason is Reason.REFUSED:
+            self._item = None
+        else:
+            self._is_unclear = True
+        self._look()
+
+    # At any root ---------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Find the root, and the newest version."""
+        if self.outcome.done:
+            return
+        if self._site.ctx.now >= self._until:
+            self.expire()
+        else:
+            ask_root(self._site, Look(self._tag, False)).when_done(self._found)
 
     def _found(self, pending: Pending[Answered]) -> None:
         if self.outcome.done:
@@ -158,35 +150,26 @@ class Writing:
             self._again(why_not(pending))
             return
         answered = pending.result()
+        assert isinstance(answered.answer, Seen)
+        newest = answered.answer.version
+        if self._is_unclear and self._item is not None and newest > self._item.version:
+            # Was it written and then replaced, or was this there before, and is it not done? Under a newer version it could
+            # take the place of what somebody wrote who had read it.
+            self.expire()
+            return
+        self._is_unclear = False
+        self._write(answered.root, newest)
+
+    def _write(self, root: Contact, newest: Version) -> None:
         site = self._site
-        if self._item is None:
-            assert isinstance(answered.answer, Seen)
-            site.saw(answered.answer.version)
-            try:
-                self._item = self._make(site.next_version())
-            except LocalError as error:
-                self.outcome.fail(error)
-                return
-        holders = () if self._item.body is None else (site.ctx.me,)
-        if answered.root.id == site.ctx.me.id:
-            self._keep(self._item, holders).when_done(self._kept_here)
-        else:
-            patience = write_s(site, self._item) + site.config.answer_s
-            site.ctx.call(answered.root, Write(self._item, holders), self._kept, self._refused, timeout_s=patience)
-
-    def _kept_here(self, pending: Pending[Written]) -> None:
-        if pending.error is None:
-            self._kept(pending.result())
-        else:
-            self._again(str(pending.error))
-
-    def _kept(self, written: Written) -> None:
-        assert self._item is not None
-        self.outcome.resolve(Acked(self._item.version, written.copies))
+        site.saw(newest)
+        if (item := self._number()) is not None:
+            patience = write_s(site, item) + site.config.answer_s
+            self._send(root, Write(item, self._holders(item)), self._refused, patience)
 
     def _refused(self, failure: Failure) -> None:
         self._again(failure.detail or f"the root {failure.reason.value}")
 
     def _again(self, why: str) -> None:
         self._why = why
-        self._site.ctx.after(AGAIN_S, self.begin)
+        self._site.ctx.after(AGAIN_S, self._look)
