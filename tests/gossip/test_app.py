@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,11 +25,11 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "lib"), "PYTHONUNBUFFERED"
 
 
 @contextmanager
-def prompt(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def prompt(*arguments: str, stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """`overlay gossip` in a process of its own, in the network `tests`."""
     command = [sys.executable, "-m", "overlay.app.program", "gossip", "--network", "tests", *arguments]
     with subprocess.Popen(
-        command, env=ENVIRONMENT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, env=ENVIRONMENT, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
             yield process
@@ -59,7 +61,7 @@ def test_two_people_in_a_network(edition: tuple[str, ...]) -> None:
             say(second, "neighbors")
             assert line_with(second, ":") == place
             say(second, "status")
-            assert ", 1 neighbors, 0 sent, 0 heard" in line_with(second, "tests (")
+            assert ", 1 neighbor, 0 sent, 0 heard" in line_with(second, "tests (")
             say(second, "brodcast x")
             line_with(second, "did you mean broadcast?")
             say(second, "broadcast")
@@ -70,6 +72,28 @@ def test_two_people_in_a_network(edition: tuple[str, ...]) -> None:
             assert second.wait(30) == 0
         say(first, "leave")
         assert first.wait(30) == 0
+
+
+def test_without_any_input_it_runs_until_a_signal() -> None:
+    with prompt("--listen", "[::1]:0", stdin=subprocess.DEVNULL) as service:
+        place = line_with(service, "in the network tests at").split(" at ")[1].partition(";")[0]
+        assert place.startswith("[::1]:")
+        with prompt("--listen", "[::1]:0", "--at", place) as second:
+            line_with(second, "in the network")
+            say(second, "neighbors")
+            assert line_with(second, ":") == place
+        service.terminate()
+        assert service.wait(30) == 0
+
+
+def test_ctrl_c_ends_a_join_at_a_node_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        with prompt("--at", f"127.0.0.1:{silent.getsockname()[1]}") as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 130
 
 
 def test_what_cannot_be_joined(capsys: pytest.CaptureFixture[str]) -> None:

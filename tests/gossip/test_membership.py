@@ -127,8 +127,8 @@ def test_parameters_out_of_range_are_named() -> None:
             Newscast("n", NewscastConfig(**wrong))  # type: ignore[arg-type]
     with pytest.raises(LocalError, match="prwl"):
         HyParView("n", HyParViewConfig(prwl=9))
-    with pytest.raises(LocalError, match="id has 1 to 48"):
-        Newscast("n" * 49)
+    with pytest.raises(LocalError, match="id has 1 to 55 "):
+        Newscast("n" * 56)
 
 
 # Cyclon: CY05, section 3 ------------------------------------------------------------------------------------------

@@ -142,8 +142,8 @@ def test_what_goes_wrong_is_told_by_name() -> None:
             await join_network(LOCAL, "unknown", [place])
         with pytest.raises(Indefinite, match=r"127\.0\.0\.1:1 unreachable; 127\.0\.0\.1:2 unreachable"):
             await join_network(LOCAL, "network.id", [("127.0.0.1", 1), ("127.0.0.1", 2)])
-        for wrong in (None, "", "x" * 38):
-            with pytest.raises(LocalError, match="an id has 1 to 37 printable"):
+        for wrong in (None, "", "x" * 45):
+            with pytest.raises(LocalError, match=r"a service in the network 'network\.id' has 1 to 44 printable"):
                 await get_dissemination_service(first, wrong)  # type: ignore[arg-type]
         service = await get_dissemination_service(first, "service")
         with pytest.raises(LocalError, match="bytes, not str; encode it first"):

@@ -80,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return end(output, GossipProgram(options, output).run())
 
 
+def _neighbors(count: int) -> str:
+    return "1 neighbor" if count == 1 else f"{count} neighbors"
+
+
 class GossipProgram:
     """One node, and what is typed for it."""
 
@@ -94,13 +98,16 @@ class GossipProgram:
 
     def run(self) -> int:
         """Until we leave; the exit status."""
-        self.loop.handle_signals(lambda: self.loop.exit(130), self.leave)
         self.output.on_broken = lambda: self.loop.post(self.leave)
         try:
+            # Ctrl-C ends this at once, before it becomes a call of the loop: nodes that do not answer take their time.
             self._join()
         except OverlayError as error:
             self.output.error(str(error))
             return 1
+        except KeyboardInterrupt:
+            return 130
+        self.loop.handle_signals(lambda: self.loop.exit(130), self.leave)
         self._listen()
         try:
             return self.loop.run()
@@ -117,12 +124,11 @@ class GossipProgram:
         self._dissemination = get_dissemination_service(
             self._membership, SERVICE, broadcast_handler=lambda data: self.loop.post(self._came, data)
         )
-        host, port = self._membership.my_node.address_info
-        self.output.say(f"in the network {options.network} at {host}:{port}; try help")
+        self.output.say(f"in the network {options.network} at {self._place()}; try help")
 
     def _listen(self) -> None:
         if not rich_terminal(self.output):
-            LineReader(self.loop, self.on_line, lambda _: self.leave()).start()
+            LineReader(self.loop, self.on_line, self._ended).start()
             return
         from overlay.app.completion import Words
         from overlay.app.prompt import Prompt
@@ -144,16 +150,25 @@ class GossipProgram:
     def on_line(self, line: str) -> None:
         """What was typed."""
         word, _, rest = line.strip().partition(" ")
-        if not word:
-            return
+        try:
+            if word:
+                self._do(word, rest.strip())
+        except OverlayError as error:
+            self.output.error(str(error))
+
+    def _do(self, word: str, rest: str) -> None:
+        from overlay.peer.address import show_address
+
         match word.lower():
             case "neighbors" | "neighbours":
                 nodes = sorted(node.address_info for node in self._membership.get_neighbours())
-                self.output.answer(f"{host}:{port}" for host, port in nodes)
-                self.output.answer((f"{len(nodes)} neighbors",))
-            case "broadcast" if rest.strip():
+                self.output.answer(show_address(*node) for node in nodes)
+                self.output.answer((_neighbors(len(nodes)),))
+            case "broadcast" if rest:
+                if not self._membership.get_neighbours():
+                    self.output.say("nobody else is here now")
                 self.sent += 1
-                self._dissemination.broadcast(rest.strip().encode())
+                self._dissemination.broadcast(rest.encode(errors="replace"))
             case "broadcast":
                 self.output.error("broadcast what? Type the text behind it")
             case "status":
@@ -166,16 +181,25 @@ class GossipProgram:
                 near = did_you_mean(word.lower(), COMMANDS) or "; try help"
                 self.output.error(f"{short(word)} is not a command{near}")
 
+    def _ended(self, typed: bool) -> None:
+        """No more input. Where there was none at all, this is a service that runs until a signal."""
+        if typed:
+            self.leave()
+
     def leave(self) -> None:
         """End in good order."""
         self.loop.exit(0)
 
+    def _place(self) -> str:
+        from overlay.peer.address import show_address
+
+        return show_address(*self._membership.my_node.address_info)
+
     def _status(self) -> str:
-        host, port = self._membership.my_node.address_info
-        count = len(self._membership.get_neighbours())
+        count = _neighbors(len(self._membership.get_neighbours()))
         edition = "stable" if self.options.stable else "extreme"
         network = self.options.network
-        return f"{network} ({edition}) at {host}:{port}, {count} neighbors, {self.sent} sent, {self.heard} heard"
+        return f"{network} ({edition}) at {self._place()}, {count}, {self.sent} sent, {self.heard} heard"
 
     def _came(self, data: bytes) -> None:
         self.heard += 1

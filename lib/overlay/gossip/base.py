@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Generic, TypeVar
 
+from overlay.core.codec import MAX_SERVICE_CHARS
 from overlay.core.context import Failure, OnFailed, Reason
 from overlay.core.message import Command, Contact, Done, Message
 from overlay.core.pending import Pending
@@ -13,7 +14,10 @@ from overlay.errors import Indefinite, LocalError, OverlayError, RemoteError
 from overlay.gossip.services import Address, OnNeighbor
 
 MAX_ID_CHARS = 48
-"""Of a network or a service: with the protocol's name before it, it must fit an envelope."""
+"""Of a network."""
+
+MAX_BOTH_CHARS = 55
+"""Of a network and a service, with a colon between them: the longest name of a protocol leaves so much in an envelope."""
 
 JOIN_S = 5.0
 """For the answer of one bootstrap node, to each of two questions."""
@@ -27,14 +31,14 @@ class Join(Command, frozen=True):
 
 def name_of(kind: str, instance: str) -> str:
     """The service name of one of several of a kind; LocalError for an id that cannot be."""
-    check_id(instance)
+    check_id(instance, MAX_SERVICE_CHARS - len(kind) - 1)
     return f"{kind}/{instance}"
 
 
-def check_id(id: object, chars: int = MAX_ID_CHARS) -> None:
+def check_id(id: object, chars: int = MAX_ID_CHARS, what: str = "an id") -> None:
     """LocalError for what is no id of a network or a service."""
     if not isinstance(id, str) or not 0 < len(id) <= chars or not id.isprintable():
-        raise LocalError(f"an id has 1 to {chars} printable characters, not {repr(id)[:60]}")
+        raise LocalError(f"{what} has 1 to {chars} printable characters, not {repr(id)[:60]}")
 
 
 def check(holds: bool, what: str) -> None:

@@ -15,7 +15,7 @@ from overlay.core.pending import Pending
 from overlay.core.protocol import Protocol
 from overlay.core.storage import Batch, BlobRef, Entry
 from overlay.errors import LocalError
-from overlay.gossip.base import MAX_ID_CHARS, MembershipService, check_id
+from overlay.gossip.base import MAX_BOTH_CHARS, MembershipService, check_id
 from overlay.gossip.dissemination.base import Disseminator
 from overlay.gossip.services import Address
 from overlay.ids import Key, key_of
@@ -240,8 +240,8 @@ class MembershipHandle(Handle[MembershipService]):
     ) -> D:
         """Put a dissemination service on this network."""
         self._check()
-        # Both ids together name it among all that live behind the address.
-        check_id(service_id, MAX_ID_CHARS - len(self.service_id) - 1)
+        left = MAX_BOTH_CHARS - len(self.service_id) - 1
+        check_id(service_id, left, f"the id of a service in the network {self.service_id!r}")
         if service_id in self.services:
             raise LocalError(f"the service {service_id!r} runs already in the network {self.service_id!r}")
         handler = config.pop("broadcast_handler", None)

@@ -10,7 +10,7 @@ import msgspec
 
 from overlay.core.protocol import Protocol
 from overlay.errors import LocalError
-from overlay.gossip.base import MembershipService
+from overlay.gossip.base import MembershipService, check_id
 from overlay.gossip.dissemination.base import Disseminator
 from overlay.gossip.dissemination.brisa import Brisa, BrisaConfig
 from overlay.gossip.dissemination.lpbcast import Lpbcast, LpbcastConfig
@@ -68,6 +68,7 @@ class Vocabulary(Protocol):
 
 def membership(network: str, parameters: Mapping[str, Any], *, is_extreme: bool) -> MembershipService:
     """The protocol of a network, not started. LocalError for a parameter that is none, or out of range."""
+    check_id(network)
     if is_extreme:
         return Newscast(network, config_of(NewscastConfig, parameters))
     if "ttl" in parameters and "prwl" not in parameters:
