@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from overlay.app import jsonlines, reporter, writer
-from overlay.app.narrator import _TABLE, narrate
+from overlay.app.narrator import _TABLE, narrate, size_text
 from overlay.app.reporter import Row
 from overlay.app.terminal import ASSIGNMENT, ERROR, HINT, PING, ROUTE, Line, Output, clean
 from overlay.core.message import Contact
@@ -122,6 +122,17 @@ def test_a_contact_in_json_has_names() -> None:
     thing = jsonlines.event_object(4, ring.Forwarded(JOIN, 5, False), ())
     assert thing["message"]["kind"] == "Join"
     assert thing["message"]["newcomer"] == {"id": 15, "host": "127.0.0.1", "port": 12015}
+    wide = Contact(Key(0xC5271AF1 << 128), "127.0.0.1", 7001)
+    assert jsonlines.plain(wide)["id"] == f"c5271af1{'0' * 32}", (
+        "a number of so many bits is another one to many readers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    assert size_text(size) == text
 
 
 def test_the_block_of_the_assignment() -> None:

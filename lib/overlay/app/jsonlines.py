@@ -21,7 +21,7 @@ _encoder = msgspec.json.Encoder()
 def plain(value: Any) -> Any:
     """A value in the types of JSON, with names for fields: a Contact is {"id", "host", "port"}. A long id is text."""
     if isinstance(value, Contact):
-        return {"id": int(value.id), "host": value.host, "port": value.port}
+        return {"id": plain(Key(value.id)), "host": value.host, "port": value.port}
     if isinstance(value, msgspec.Struct):
         fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
         return {"kind": type(value).__name__, **fields} if isinstance(value, Message) else fields

@@ -41,10 +41,12 @@ def count(number: int, thing: str, things: str = "") -> str:
 
 def size_text(size: int) -> str:
     """Bytes as people say them."""
-    amount = float(size)
-    for unit in ("bytes", "KiB", "MiB"):
+    if size < 1024:
+        return count(size, "byte")
+    amount = size / 1024
+    for unit in ("KiB", "MiB"):
         if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+            return f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
 
