@@ -304,7 +304,7 @@ def test_the_reporter_in_plain_lines_and_in_json() -> None:
     for run in (text, objects):
         run.type("")
         run.do(run.program.report)
-        run.program.loop.post(run.program.end)
+        run.program.loop.post(run.program.terminate)
         assert run.ended() == 0
     assert "==\nPeer  2 - 19 >  2 > [ 2] >  5 >  8\n" in text.out.getvalue()
     thing = json.loads(objects.out.getvalue().splitlines()[-1])
@@ -321,7 +321,7 @@ def test_peers_of_other_processes_get_a_row_with_all() -> None:
     stranger = SimpleNamespace(contact=contact(5), predecessors=(contact(4),), successors=(contact(2),))
     FakePeer.made[0].pending["ring"].resolve((stranger,))
     run.type("status")
-    run.program.loop.post(run.program.end)
+    run.program.loop.post(run.program.terminate)
     run.ended()
     assert "Peer  5 -  ? >  4 > [ 5] >  2 >  5\n" in run.out.getvalue()
     assert "Unmonitored Peers (2): 8, 19\n" in run.out.getvalue()

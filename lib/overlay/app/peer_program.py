@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from overlay.app import hosts, jsonlines, narrator, reporter
-from overlay.app.answers import Answers
 from overlay.app.arguments import peer_arguments
 from overlay.app.commands import PEER_COMMANDS, Typed, help_lines, parse
-from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.progress import Progress
-from overlay.app.start import FAILED, INTERRUPTED, LEFT, begin, end
+from overlay.app.session import Session
+from overlay.app.start import FAILED, LEFT, begin, end
 from overlay.app.terminal import HINT, PING, ROUTE, Output, is_terminal, last_line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
@@ -38,8 +37,8 @@ STILL_HERE_S = 3.0
 """After so long whoever quits is told what keeps the peer here."""
 
 
-class PeerProgram:
-    """A peer and its user. Every method runs on the main loop, except `on_event` and `on_crash`."""
+class PeerProgram(Session):
+    """A peer and its user. `on_event` and `on_crash` are called from the peer's threads."""
 
     commands = PEER_COMMANDS
     """What may be typed."""
@@ -47,13 +46,10 @@ class PeerProgram:
     """What waits until the peer is in its ring."""
 
     def __init__(self, options: argparse.Namespace, output: Output, make_peer: Callable[..., Peer]):
+        super().__init__(output, json=options.json)
         self.options = options
-        self.output = output
-        self.answers = Answers(output, json=options.json)
-        self.loop = Loop()
         self.make_peer = make_peer
         self.peer: Peer
-        self.prompt: Any = None
         self._progress = Progress()
         self._open: set[Pending[Any]] = set()
         self._waiting: list[Typed] = []
@@ -70,24 +66,6 @@ class PeerProgram:
             "help": lambda: self.answers.tell(help_lines(self.commands)),
             "quit": self.quit,
         }
-
-    def run(self) -> int:
-        """Until the peer is gone; the exit status."""
-        self.loop.handle_signals(self.interrupt, self.terminate)
-        self.output.on_broken = lambda: self.loop.post(self.terminate)
-        try:
-            self._start()
-        except OverlayError as error:
-            self.output.error(str(error))
-            return FAILED
-        try:
-            self._listen()
-            return self.loop.run()
-        finally:
-            if self.prompt is not None:
-                self.prompt.close()
-            if not self.peer.closed.is_set():
-                self.peer.kill()
 
     def _start(self) -> None:
         options = self.options
@@ -124,12 +102,9 @@ class PeerProgram:
         if not self.options.host.startswith("127.") and self.options.host != "::1":
             self.output.say("the network is open: whoever reaches this address can join, store and request")
 
-    def _listen(self) -> None:
-        if not self.options.json and rich_terminal(self.output):
-            self.prompt = self._terminal()
-            self.prompt.start()
-        else:
-            LineReader(self.loop, self.on_line, self.on_end).start()
+    def _stop(self) -> None:
+        if not self.peer.closed.is_set():
+            self.peer.kill()
 
     def _terminal(self) -> Any:
         from overlay.app.completion import Words, record_names
@@ -260,10 +235,6 @@ class PeerProgram:
         """SIGTERM: Quit, and once more changes nothing."""
         if not self._leaving:
             self.quit()
-
-    def interrupt(self) -> None:
-        """Ctrl-C: gone, and nobody is told."""
-        self.loop.exit(INTERRUPTED)
 
     # Answers -------------------------------------------------------------------------------------------------
 

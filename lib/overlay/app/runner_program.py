@@ -10,36 +10,34 @@ from functools import partial
 from typing import Any
 
 from overlay.app import hosts, jsonlines, narrator, reporter, script
-from overlay.app.answers import Answers
 from overlay.app.arguments import runner_arguments
 from overlay.app.commands import RUNNER_COMMANDS, Typed, help_lines, parse
 from overlay.app.counting import Counters
 from overlay.app.fleet import Fleet, Happening, Member, summary
 from overlay.app.lecture import Lecture
-from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.peer_program import hidden_kinds, real_peer
 from overlay.app.progress import Progress
 from overlay.app.reporter import Row, row_of
-from overlay.app.start import FAILED, INTERRUPTED, LEFT, begin, end
+from overlay.app.session import Session
+from overlay.app.start import FAILED, begin, end
 from overlay.app.terminal import HINT, PING, ROUTE, SAY, Output, last_line
 from overlay.core.pending import Pending
 from overlay.errors import LocalError, OverlayError
 
 
-class RunnerProgram:
-    """The peers and their user. Every method runs on the main loop, except `tell` and `crashed`."""
+class RunnerProgram(Session):
+    """The peers and their user. `tell` and `crashed` are called from the peers' threads.
+
+    All end together: nobody stays who would have to be told."""
 
     def __init__(self, options: argparse.Namespace, output: Output, make: Callable[..., Member]):
+        super().__init__(output, json=options.json)
         self.options = options
-        self.output = output
-        self.answers = Answers(output, json=options.json)
-        self.loop = Loop()
         self.counters = Counters()
         # A process tells its happenings as JSON; a peer in here has its messages counted.
         more = {"on_happening": self.tell} if options.processes else {"observers": (self.counters,)}
         self.fleet = Fleet(options, make, self.tell, self.crashed, **more)
         self.strangers: dict[int, Row] = {}
-        self.screen: Any = None
         self._progress = Progress()
         self._walking = False
         self._open: set[Pending[Any]] = set()
@@ -60,47 +58,28 @@ class RunnerProgram:
             "help": lambda: self.answers.tell(help_lines(RUNNER_COMMANDS)),
         }
 
-    def run(self) -> int:
-        """Until all is over; the exit status."""
-        self.loop.handle_signals(self.interrupt, self.end)
-        self.output.on_broken = lambda: self.loop.post(self.end)
-        try:
-            if self.options.script is not None:
-                steps = script.read(self.options.script)
-                self._lecture = Lecture(steps, self.loop, self.output, self._do, self._look, self._lecture_over)
-            self._launch()
-        except OverlayError as error:
-            self.output.error(str(error))
-            return FAILED
-        try:
-            self._listen()
-            return self.loop.run()
-        finally:
-            if self.screen is not None:
-                self.screen.close()
-            self.fleet.kill_all()
-
-    def _launch(self) -> None:
+    def _start(self) -> None:
         options = self.options
+        if options.script is not None:
+            steps = script.read(options.script)
+            self._lecture = Lecture(steps, self.loop, self.output, self._do, self._look, self._lecture_over)
         if not options.json:
             for line in summary(options.peers):
                 self.output.write(line)
         self.fleet.launch(options.peers)
         if options.seconds is not None:
-            self.loop.later(options.seconds, self.end)
+            self.loop.later(options.seconds, self.terminate)
         if self._lecture is not None:
             self._after(self._all_ready(), self._lecture.play)
 
+    def _stop(self) -> None:
+        self.fleet.kill_all()
+
     def _listen(self) -> None:
-        options = self.options
-        if rich_terminal(self.output) and not options.json:
-            self.screen = self._terminal()
-            self.screen.start()
-        else:
-            LineReader(self.loop, self.on_line, self.on_end).start()
-            if options.reporter:
-                self.loop.every(1.0, self.report)
-        if options.all:
+        super()._listen()
+        if self.options.reporter and self._console is None:
+            self.loop.every(1.0, self.report)
+        if self.options.all:
             self.loop.every(1.0, self._ask_strangers)
 
     def _terminal(self) -> Any:
@@ -134,14 +113,6 @@ class RunnerProgram:
         """Whom no pointer should point to any more."""
         return (self.fleet.killed | set(self.counters.deaths)) - set(self.fleet.members)
 
-    def end(self) -> None:
-        """Everything ends together: nobody stays who would have to be told."""
-        self.loop.exit(LEFT)
-
-    def interrupt(self) -> None:
-        """Ctrl-C: the same end, and whoever waits for the runner knows that it was cut short."""
-        self.loop.exit(INTERRUPTED)
-
     def _look(self, id: int) -> Any:
         member = self.fleet.members.get(id)
         return None if member is None else member.view()
@@ -150,7 +121,7 @@ class RunnerProgram:
         if not well:
             self.loop.exit(FAILED)
         elif self.options.seconds is None:
-            self.end()
+            self.terminate()
 
     # What the peers tell, on their threads -------------------------------------------------------------------
 
@@ -220,7 +191,7 @@ class RunnerProgram:
 
     def _end_if_done(self) -> None:
         if self._ended and not self._open:
-            self.end()
+            self.terminate()
 
     def _do(self, typed: Typed) -> Pending[Any]:
         """Carry a command out; what it returns is resolved when it is done, and fails with its error."""
@@ -294,7 +265,7 @@ class RunnerProgram:
 
     def _quit(self, id: int | None) -> Pending[Any] | None:
         if id is None:
-            self.end()
+            self.terminate()
             return None
         member = self.fleet.get(id)
         pending = member.quit()
