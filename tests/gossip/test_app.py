@@ -17,7 +17,7 @@ import pytest
 
 from overlay.app.gossip_program import gossip_arguments
 from overlay.app.gossip_program import main as gossip
-from overlay.app.gossip_runner import GossipRunner, picture
+from overlay.app.gossip_runner import GossipRunner, above, picture
 from overlay.app.terminal import Output
 
 ROOT = Path(__file__).parent.parent.parent
@@ -110,6 +110,22 @@ def test_the_picture_of_a_spreading_broadcast() -> None:
     assert lines[1] == "3 nodes (HyParView, Plumtree)   in-degree 2 .. 3.0 .. 4   1,234 messages/s"
     assert lines[2] == f"broadcast   7  [{'#' * 20:40}] 1/2, the last after 10 ms"
     assert picture([0], 0.0, 1, [], 0, stable=False)[2].endswith("0/0, the last after -")
+
+
+def test_the_picture_takes_the_place_of_the_one_before_also_in_a_terminal_that_has_become_narrower() -> None:
+    assert above([], 80) == ""
+    assert above(["=" * 64, "x" * 50, ""], 80) == "\x1b[3A\x1b[J"
+    assert above(["=" * 64, "x" * 50, ""], 50) == "\x1b[4A\x1b[J"
+
+
+def test_the_runner_ends_when_nobody_reads_any_more() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    runner = GossipRunner(2, Output(Closed(), io.StringIO()), host="127.0.0.1", stable=False, seconds=None)
+    asyncio.run(asyncio.wait_for(runner.run(), 60))
+    assert not any(network.running for network in runner.networks)
 
 
 def test_the_runner_shows_nodes_that_are_linked() -> None:

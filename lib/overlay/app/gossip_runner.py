@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
+import signal
 import time
 from collections import Counter
 from statistics import fmean
@@ -47,18 +49,29 @@ class GossipRunner:
         self.began = 0.0
         self.arrivals: list[float] = []
         self.broadcasts = 0
-        self._drawn = 0
+        self._drawn: list[str] = []
+        self._over = asyncio.Event()
 
     async def run(self) -> None:
-        """Until the time is over, or for ever."""
+        """Until the time is over, nobody reads any more, or a signal."""
+        loop = asyncio.get_running_loop()
+
+        def broken() -> None:
+            loop.call_soon_threadsafe(self._over.set)
+
+        self.output.on_broken = broken
+        # Neither on Windows nor beside the main thread.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGTERM, self._over.set)
         try:
             await self._start()
             deadline = time.monotonic() + self.seconds if self.seconds else float("inf")
             last, counted = time.monotonic(), 0
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and not self._over.is_set():
                 if time.monotonic() - self.began >= BROADCAST_EVERY_S:
                     await self._broadcast()
-                await asyncio.sleep(min(1.0, max(deadline - time.monotonic(), 0)))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), min(1.0, max(deadline - time.monotonic(), 0)))
                 now = time.monotonic()
                 rate = (self.traffic.sent_total - counted) / max(now - last, 1e-3)
                 last, counted = now, self.traffic.sent_total
@@ -66,6 +79,7 @@ class GossipRunner:
                     picture(self.degrees(), rate, self.nodes, self.arrivals, self.broadcasts, stable=self.stable)
                 )
         finally:
+            self.output.on_broken = lambda: None
             for network in self.networks:
                 with contextlib.suppress(OverlayError):
                     await network.leave()
@@ -94,10 +108,17 @@ class GossipRunner:
         return [known[network.my_node.address_info] for network in self.networks]
 
     def _show(self, lines: list[str]) -> None:
-        # In the place of the block before, where a terminal can do that.
-        over = f"\x1b[{self._drawn}A\x1b[J" if self._drawn and self.output.color_out else ""
-        self.output.write(over + "\n".join(lines))
-        self._drawn = len(lines)
+        if self.output.color_out:
+            before, self._drawn = self._drawn, [line[: shutil.get_terminal_size().columns] for line in lines]
+            self.output.write(above(before, shutil.get_terminal_size().columns) + "\n".join(self._drawn))
+        else:
+            self.output.write("\n".join(lines))
+
+
+def above(lines: list[str], columns: int) -> str:
+    """Go back to where these lines begin, and take them away; they have more rows where the terminal is narrower by now."""
+    rows = sum(max(1, -(-len(line) // columns)) for line in lines)
+    return f"\x1b[{rows}A\x1b[J" if rows else ""
 
 
 def picture(
@@ -111,7 +132,7 @@ def picture(
     low, mean, high = min(degrees), fmean(degrees), max(degrees)
     return [
         "=" * 64,
-        f"{nodes} nodes ({edition})   in-degree {low} .. {mean:.1f} .. {high}   {rate:,.0f} messages/s",
+        f"{nodes} node{'s' * (nodes != 1)} ({edition})   in-degree {low} .. {mean:.1f} .. {high}   {rate:,.0f} messages/s",
         f"broadcast {broadcasts:3}  [{bar:{WIDTH}}] {len(arrivals)}/{nodes - 1}, the last after {took}",
     ]
 
