@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from overlay.app.commands import PEER_COMMANDS, RUNNER_COMMANDS
-from overlay.app.completion import Words
+from overlay.app.commands import LASTING_COMMANDS, PEER_COMMANDS, RUNNER_COMMANDS
+from overlay.app.completion import Words, file_names
 from overlay.app.picture import HOP_S, STAYS_S, Changes, Picture, ring_picture, rows_picture, travelled
 from overlay.app.progress import Progress, duration
 from overlay.app.reporter import Row
@@ -85,6 +86,16 @@ def test_only_what_changes_stands_out_and_not_for_long() -> None:
 def test_completion(line: str, words: list[str]) -> None:
     completer = Words(PEER_COMMANDS, lambda place: ["2067", "4103"])
     assert [c.text for c in completer.get_completions(Document(line), CompleteEvent())] == words
+
+
+def test_completion_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("Thesis.pdf", "thesis#2.pdf", "two words", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "there").mkdir()
+    completer = Words(LASTING_COMMANDS, lambda place: file_names() if place == "FILE" else ())
+    words = [c.text for c in completer.get_completions(Document("put th"), CompleteEvent())]
+    assert words == ["Thesis.pdf", "thesis#2.pdf"]
 
 
 def test_completion_of_peers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from overlay.app.commands import Command
+
+
+MOST = 1000
 
 
 class Words(Completer):
@@ -23,7 +27,7 @@ class Words(Completer):
         words = document.text_before_cursor.split()
         typed = words.pop() if words and not document.text_before_cursor[-1].isspace() else ""
         for word in self._candidates(words):
-            if word.startswith(typed.lower()):
+            if word.lower().startswith(typed.lower()):
                 yield Completion(word, start_position=-len(typed))
 
     def _candidates(self, before: list[str]) -> Iterable[str]:
@@ -43,4 +47,13 @@ def record_names(folder: str) -> list[str]:
         names = sorted(path.stem for path in Path(folder).glob("[0-9][0-9][0-9][0-9].pdf"))
     except OSError:
         return []
-    return names[:1000]
+    return names[:MOST]
+
+
+def file_names() -> list[str]:
+    """The files of this folder whose names can be typed as they are."""
+    try:
+        names = sorted(path.name for path in Path().iterdir() if path.is_file())
+    except OSError:
+        return []
+    return [name for name in names if re.fullmatch(r"[\w+,=@%~-][\w.+,=@%~#-]*", name)][:MOST]

@@ -107,11 +107,12 @@ class PeerProgram(Session):
             self.peer.kill()
 
     def _terminal(self) -> Any:
-        from overlay.app.completion import Words, record_names
+        from overlay.app.completion import Words, file_names, record_names
         from overlay.app.prompt import Prompt
 
-        # Only records are completed here: no command of a peer names another one.
-        words = Words(self.commands, lambda place: record_names(self.options.files) if place == "NAME" else ())
+        # No command of a peer names another one, and who keeps which records of a store is not known here.
+        known = {"NAME": lambda: record_names(self.options.files), "FILE": file_names}
+        words = Words(self.commands, lambda place: known.get(place, list)())
         return Prompt(
             label(self.peer.id),
             self.loop,
