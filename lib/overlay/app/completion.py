@@ -11,7 +11,6 @@ from prompt_toolkit.document import Document
 
 from overlay.app.commands import Command
 
-
 MOST = 1000
 
 
