@@ -65,3 +65,7 @@ class Pending(Generic[T]):
         for callback in callbacks:
             callback(self)
         return True
+
+
+def ignore(*_: object) -> None:
+    """The callback of who has no use for what comes, or where nobody is to be told yet."""

@@ -15,7 +15,7 @@ import msgspec
 
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact, Message
-from overlay.core.pending import Pending
+from overlay.core.pending import Pending, ignore
 from overlay.core.protocol import Protocol, on
 from overlay.errors import RemoteError
 from overlay.ids import label, owns
@@ -72,7 +72,7 @@ class Chord(Protocol):
         self.acquaintances = Acquaintances(config)
         self.on_change: list[Callable[[], None]] = []
         """Called when a pointer has changed."""
-        self.meet: Callable[[Contact, Contact], None] = _nobody
+        self.meet: Callable[[Contact, Contact], None] = ignore
         """Routes Meet(contact), beginning at a peer: set by the router."""
         self.shortcuts: Callable[[], Iterable[Contact]] = tuple
         """Peers known for another reason, such as fingers: one of them is a way back when the whole list has died."""
@@ -382,7 +382,3 @@ class Chord(Protocol):
     def is_before(self, key: int) -> bool:
         """Whether the key's place is between us and our first successor."""
         return owns(self.ctx.me.id, key, self.first.id)
-
-
-def _nobody(contact: Contact, start: Contact) -> None:
-    """Without a router nobody is met."""

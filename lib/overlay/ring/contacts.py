@@ -13,7 +13,7 @@ from collections.abc import Callable
 from overlay.core.codec import DecodeError, pack, unpack
 from overlay.core.context import Failure
 from overlay.core.message import Contact, Message
-from overlay.core.pending import Pending
+from overlay.core.pending import Pending, ignore
 from overlay.core.protocol import Protocol
 from overlay.core.storage import Entry, Write
 from overlay.errors import Indefinite
@@ -87,7 +87,8 @@ class Contacts(Protocol):
 
         if latest != self.remembered:
             value = pack(Remembered(latest, self.admission.network))
-            self.ctx.persist((Write(KEY, Entry(value)),), kept, _nothing)
+            # What does not get to the disk comes there with the next change.
+            self.ctx.persist((Write(KEY, Entry(value)),), kept, ignore)
             # The far end of a list and the fingers come a little after the neighbors.
             self.ctx.after(LOOK_S, self._look)
 
@@ -141,7 +142,8 @@ class Contacts(Protocol):
         if chord.member and apart:
             self._turn += 1
             contact = apart[self._turn % len(apart)]
-            self.ask(contact.host, contact.port, self._introduce, _nothing)
+            # Who does not answer is asked again in its next turn.
+            self.ask(contact.host, contact.port, self._introduce, ignore)
         self._reunite_later()
 
     def _introduce(self, contact: Contact, description: Description) -> None:
@@ -233,7 +235,3 @@ class _Return:
                 self._contacts.ctx.after(AGAIN_S, self.ask_all)
 
         self._contacts.admission.join(known.host, known.port, ASK_S, JOIN_S).when_done(joined)
-
-
-def _nothing(_: object = None) -> None:
-    """What is not on the disk comes there with the next change; who does not answer is asked in its next turn."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Contact
+from overlay.core.pending import ignore
 from overlay.ring.messages import MAX_LISTED, Ask, Neighbors
 from overlay.ring.neighborhood import MAX_GONE
 
@@ -144,14 +145,10 @@ class LostAndFound:
             if failure.reason is Reason.REFUSED:
                 # This life of it is over, but whoever lives there next may be the only one who knows of the other ring.
                 self.returned(contact)
-                chord.ctx.meet(contact.host, contact.port, next_life, _nobody, timeout_s=2.0)
+                chord.ctx.meet(contact.host, contact.port, next_life, ignore, timeout_s=2.0)
 
         def next_life(another: Contact) -> None:
             if another.id == contact.id:
                 self.add(another)
 
         chord.ctx.call(contact, Ask(), answered, silent, timeout_s=2.0)
-
-
-def _nobody(failure: Failure) -> None:
-    """Nobody lives there any more."""

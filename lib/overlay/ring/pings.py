@@ -17,6 +17,7 @@ from overlay.core.bounded import forget_oldest
 from overlay.core.context import Failure, Reason, Timer
 from overlay.core.detector import FailureDetector
 from overlay.core.message import Contact
+from overlay.core.pending import ignore
 from overlay.core.protocol import Protocol, on
 from overlay.ring.events import PingAnswered, PingReceived, PingsSent, Waiting
 from overlay.ring.messages import PADDING, Alive, Neighbors, Ping, Pong, shared_picture
@@ -192,7 +193,7 @@ class Pings(Protocol):
         self._doubted = True
         if self.detector is not None:
             # Until it answers; this timer never runs out.
-            watch.doubt = Timer(_nothing, ())
+            watch.doubt = Timer(ignore, ())
             self.detector.doubt(watch.contact)
             return
         if self.ctx.now - due > self.config.pause_s:
@@ -207,7 +208,7 @@ class Pings(Protocol):
     def _question(self, watch: Watch) -> None:
         asked = self.ctx.now
         # The inactive timer keeps the place of the doubt while the question is open.
-        watch.doubt = doubt = Timer(_nothing, ())
+        watch.doubt = doubt = Timer(ignore, ())
 
         def answered(_: object) -> None:
             if watch.doubt is doubt:
@@ -339,7 +340,3 @@ class Pings(Protocol):
         if watch is not None and watch.doubt is not None and watch.contact.is_same_peer(sender):
             self._alive(watch)
         self._doubted = any(watch.doubt is not None for watch in self.watched.values())
-
-
-def _nothing() -> None:
-    """What the timer of an open question would do."""

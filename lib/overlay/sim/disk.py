@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from overlay.core.context import Failure, OnFailed, Reason
+from overlay.core.pending import ignore
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Write
 
 
@@ -203,7 +204,7 @@ class Disk:
     def flush(self) -> None:
         """Finish what is being written, for a clean stop; nobody is left to be told."""
         while self._writing:
-            self.finish(_nobody, _nobody)
+            self.finish(ignore, ignore)
         self._forget()
 
     def crash(self, rng: random.Random) -> None:
@@ -256,7 +257,3 @@ def _used(batch: Batch) -> list[bytes]:
     """The bodies that a batch names."""
     named: list[Export | Entry | None] = [step if isinstance(step, Export) else step.entry for step in batch]
     return [step.blob.sha256 for step in named if step is not None and step.blob is not None]
-
-
-def _nobody(*_: object) -> None:
-    """Hears what nobody waits for."""

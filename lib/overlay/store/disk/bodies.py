@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from overlay.core.pending import ignore
 from overlay.core.storage import BlobRef
 from overlay.errors import LocalError, NoSpace
 from overlay.store.disk.folder import Folder, as_local_error, digest
@@ -50,7 +51,7 @@ class Bodies:
         self.quota = quota
         self._lock = threading.RLock()
         self._bodies: dict[str, Seen] = {}
-        self.on_return: Callable[[BlobRef], None] = _nobody
+        self.on_return: Callable[[BlobRef], None] = ignore
         """Told of a body that has come and that an entry needs already: it was rotten, and has been fetched again."""
         self._bytes = 0
         self._fresh: Counter[BlobRef] = Counter()
@@ -225,7 +226,3 @@ class Bodies:
         with as_local_error(self._name):
             self._files.remove(name)
         self._bytes -= self._bodies.pop(name)[0]
-
-
-def _nobody(ref: BlobRef) -> None:
-    """Nobody waits for its return."""

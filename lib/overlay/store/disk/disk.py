@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from overlay.core.pending import ignore
 from overlay.core.storage import Batch, BlobRef, Entry, Export, Step, Write
 from overlay.errors import LocalError
 from overlay.store.disk.bodies import EMPTY, Bodies
@@ -190,7 +191,7 @@ class FolderDisk:
                     for exports, steps in itertools.groupby(batch, key=lambda step: isinstance(step, Export)):
                         if exports:
                             # What comes before a file that people see is durable before it.
-                            self._begin(staged, outcomes, _nothing)()
+                            self._begin(staged, outcomes, ignore)()
                             self._finish(None)
                             if outcomes[number] is None:
                                 self._export([step for step in steps if isinstance(step, Export)])
@@ -278,10 +279,6 @@ class FolderDisk:
         """Begin a body, or go on with one that was cut."""
         self._check_open()
         return self._bodies.partial(ref)
-
-
-def _nothing() -> None:
-    """Nobody waits for this."""
 
 
 def _body_of(step: Step) -> BlobRef | None:

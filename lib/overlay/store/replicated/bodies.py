@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from overlay.core.context import Context, Failure, OnFailed
 from overlay.core.message import Contact
+from overlay.core.pending import ignore
 from overlay.core.storage import BlobRef, Entry, Write
 
 AGAIN_S = 0.3
@@ -72,17 +73,9 @@ class Bodies:
         """A body that was made or pulled is not needed here for that any more."""
         # What is kept for no entry stays until it was used for one.
         key = PASSING + ref.sha256.hex()
-        self._ctx.persist((Write(key, Entry(b"", ref)), Write(key, None)), _nothing, _nobody)
+        self._ctx.persist((Write(key, Entry(b"", ref)), Write(key, None)), ignore, ignore)
 
 
 def patience_s(size: int) -> float:
     """For a body of so many bytes to come."""
     return size / SLOWEST_BYTES_PER_S
-
-
-def _nothing() -> None:
-    """Nobody waits."""
-
-
-def _nobody(failure: Failure) -> None:
-    """Nobody waits."""

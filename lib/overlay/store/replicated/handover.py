@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from overlay.core.context import Failure
 from overlay.core.message import Contact, Message, Refused
-from overlay.core.pending import Pending
+from overlay.core.pending import Pending, ignore
 from overlay.ids import owns
 from overlay.kbr import Answered
 from overlay.store.replicated.grants import Grants
@@ -43,7 +43,7 @@ class Giver:
         """What is being offered, and its hold and version when that began."""
         self._offers = 0
         self._looking = False
-        self.on_look: Callable[[], None] = _nobody
+        self.on_look: Callable[[], None] = ignore
         """Called after every look: whoever leaves may be done."""
 
     def begin(self) -> None:
@@ -106,7 +106,7 @@ class Giver:
         for tag in answer.tags:
             if tag in began and (self._site.shelf.holds(tag), self._site.shelf.version(tag)) == began[tag]:
                 self._grants.forget(tag)
-                self._site.shelf.drop(tag, _nobody)
+                self._site.shelf.drop(tag, ignore)
         # What is another root's comes next, and what is refused after a while.
         if answer.tags or any(not owns(answer.low, self._site.shelf.key(row.tag), answer.high) for row in rows):
             self.soon()
@@ -195,7 +195,3 @@ class Receiving:
 
     def _refuse(self, why: str) -> None:
         self.outcome.resolve(Refused(why))
-
-
-def _nobody() -> None:
-    """Nobody waits."""

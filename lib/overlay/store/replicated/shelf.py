@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from overlay.core import storage
 from overlay.core.codec import DecodeError, pack, unpack
 from overlay.core.context import Context, Failure, OnFailed
+from overlay.core.pending import ignore
 from overlay.core.storage import Entry
 from overlay.ids import Key
 from overlay.store.replicated.messages import (
@@ -71,7 +72,7 @@ class Shelf:
     def __init__(self, ctx: Context, bits: int):
         self._ctx = ctx
         self.bits = bits
-        self.on_new: Callable[[bytes], None] = _nobody
+        self.on_new: Callable[[bytes], None] = ignore
         """Told when a newer version has become durable, before those who wait for it."""
         self._held: dict[bytes, Held] = {}
         self._tags: list[bytes] = []
@@ -227,7 +228,8 @@ class Shelf:
         """What is in memory is right, what is on disk is not."""
         held = self._held.get(tag)
         if held is not None and tag not in self._coming:
-            self._persist(tag, held.item, _nothing, _ignore)
+            # Where that fails it is tried again another time.
+            self._persist(tag, held.item, ignore, ignore)
 
     def lose(self, tag: bytes) -> None:
         """The body is gone from the disk, so we have this no more; it will be brought again."""
@@ -238,15 +240,3 @@ class Shelf:
 def after(tag: bytes) -> bytes:
     """The next tag; the last one has none, and is its own."""
     return tag if tag == LAST else (int.from_bytes(tag) + 1).to_bytes(TAG_BYTES)
-
-
-def _nobody(tag: bytes) -> None:
-    """Nobody listens."""
-
-
-def _nothing() -> None:
-    """Nobody waits."""
-
-
-def _ignore(failure: Failure) -> None:
-    """It is tried again another time."""

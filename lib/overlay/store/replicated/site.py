@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from overlay.core.context import Context, OnFailed
 from overlay.core.message import Contact
+from overlay.core.pending import ignore
 from overlay.errors import LocalError
 from overlay.ids import Key, owns
 from overlay.kbr import Router
@@ -51,9 +52,9 @@ class Site:
         self.leaving = False
         self.settled: Callable[[], bool] = bool
         """Whether our range was compared with all who may have something of it: then what we have is the newest."""
-        self.disturb: Callable[[], None] = _nothing
+        self.disturb: Callable[[], None] = ignore
         """Something of our range may not be where it belongs: compare again."""
-        self.suspect: Callable[[], None] = _nothing
+        self.suspect: Callable[[], None] = ignore
         """A body on our disk is not what it should be: look for those that rot."""
 
     # Versions ------------------------------------------------------------------------------------------------
@@ -136,7 +137,3 @@ class Site:
             return wanted
         neighbors = {contact.id for contact in self.router.neighbor_set()} - {without}
         return max(1, len(everybody)) if neighbors <= {contact.id for contact in everybody} else wanted
-
-
-def _nothing() -> None:
-    """Nobody is to be told yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from overlay.core.pending import ignore
 from overlay.core.storage import BlobRef
 from overlay.store.replicated.grants import Grants
 from overlay.store.replicated.shelf import FIRST, LAST, PREFIX
@@ -32,7 +33,7 @@ class Upkeep:
             item = site.shelf.get(tag)
             if item is not None and site.is_forgotten(item):
                 self._grants.forget(tag)
-                site.shelf.drop(tag, _nothing)
+                site.shelf.drop(tag, ignore)
 
     def _scrub(self) -> None:
         self._site.ctx.after(self._site.config.scrub_s, self._scrub)
@@ -59,7 +60,3 @@ class Upkeep:
         self._grants.forget(tag)
         if self._site.owns(tag):
             self._site.disturb()
-
-
-def _nothing() -> None:
-    """Nobody waits."""
