@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import io
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -41,8 +42,11 @@ AGAIN_S = 0.5
 READ_AGAIN = 3
 """So often a value is read once more that was replaced meanwhile."""
 
-WINDOW = 6
-"""Segments that are on their way at a time."""
+WINDOW = 3
+"""Segments that are on their way at a time: no more than a link of a megabit a second carries within the patience for one."""
+
+DROPS = 6
+"""Segments that are deleted at a time."""
 
 
 class Replaced(RemoteError):
@@ -156,13 +160,11 @@ class AsyncClient:
         try:
             while rest or not tasks:
                 piece, rest = rest[:SEGMENT_BYTES], rest[SEGMENT_BYTES:]
-                digest.update(piece)
                 size += len(piece)
                 await room.acquire()
                 _raise_first(tasks)
                 tasks.append(asyncio.create_task(one(len(tasks), piece)))
-                if len(rest) < SEGMENT_BYTES:
-                    rest += await asyncio.to_thread(file.read, SEGMENT_BYTES)
+                rest += await asyncio.to_thread(_hash_and_read, digest, piece, file)
             await asyncio.wait(tasks)
             _raise_first(tasks)
         except BaseException:
@@ -187,7 +189,7 @@ class AsyncClient:
         """Delete the segments of a version that nobody needs any more. What cannot be asked for now is left behind."""
         if index is None:
             return
-        for names in _batches(index.names(), WINDOW):
+        for names in _batches(index.names(), DROPS):
             asked = [self._asker.ask(desk.DeleteRecord(name, self.session)) for name in names]
             for answer in await asyncio.gather(*asked, return_exceptions=True):
                 if isinstance(answer, NoAnswer):
@@ -249,25 +251,27 @@ class AsyncClient:
 
     async def _get_segments(self, index: Index, file: Target, progress: Progress | None) -> None:
         digest, done = hashlib.sha256(), 0
-        async for piece in self._segments(index):
-            digest.update(piece)
-            await asyncio.to_thread(file.write, piece)
-            done += len(piece)
-            if progress is not None:
-                progress(done, index.size)
+        names = index.names()
+        coming = deque(map(self._coming, itertools.islice(names, WINDOW)))
+        try:
+            while coming:
+                piece = (await coming.popleft()).value
+                coming.extend(map(self._coming, itertools.islice(names, 1)))
+                await asyncio.to_thread(_hash_and_write, digest, piece, file)
+                done += len(piece)
+                if progress is not None:
+                    progress(done, index.size)
+        except NotFound:
+            raise Replaced("the record was replaced while it was read, or a part of it is lost: try again") from None
+        finally:
+            for task in coming:
+                task.cancel()
+            await asyncio.gather(*coming, return_exceptions=True)
         if done != index.size or digest.digest() != index.sha256:
             raise RemoteError("what came is not what was stored")
 
-    async def _segments(self, index: Index) -> AsyncIterator[bytes]:
-        """In order, several on their way."""
-        for names in _batches(index.names(), WINDOW):
-            try:
-                pieces = await asyncio.gather(*(self._read(name) for name in names))
-            except NotFound:
-                raise Replaced(
-                    "the record was replaced while it was read, or a part of it is lost: try again"
-                ) from None
-            yield b"".join(piece.value for piece in pieces)
+    def _coming(self, segment: bytes) -> asyncio.Task[Got]:
+        return asyncio.create_task(self._read(segment))
 
     # The whole ring ------------------------------------------------------------------------------------------
 
@@ -361,6 +365,16 @@ class AsyncClient:
 
     def _saw(self, version: Version) -> None:
         self.session = max(self.session, version)
+
+
+def _hash_and_read(digest: hashlib._Hash, piece: bytes, file: Source) -> bytes:
+    digest.update(piece)
+    return file.read(SEGMENT_BYTES)
+
+
+def _hash_and_write(digest: hashlib._Hash, piece: bytes, file: Target) -> None:
+    digest.update(piece)
+    file.write(piece)
 
 
 def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
