@@ -229,6 +229,18 @@ def test_with_json_every_answer_is_json(make: Callable[[], Run], line: str, even
     assert [json.loads(answer)["event"] for answer in run.out.getvalue().splitlines()] == events
 
 
+@pytest.mark.parametrize(
+    ("line", "opened"),
+    [("", False), ("--host ::1", False), ("--bind 0.0.0.0", True), ("--host 192.0.2.1", True)],
+)
+def test_who_listens_to_more_than_this_machine_is_warned(line: str, opened: bool) -> None:
+    for run in (peer(f"init 2 4 5 3 {line}"), runner(f"--peers 2,4 {line}")):
+        run.type("")
+        run.program.loop.post(run.program.interrupt)
+        run.ended()
+        assert ("the network is open" in run.err.getvalue()) == opened
+
+
 def test_who_waits_for_a_peer_to_leave_is_told_what_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("overlay.app.peer_program.STILL_HERE_S", 0.0)
     run = peer("init 2 4 5 3")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from overlay.app.narrator import address
 from overlay.app.terminal import short
 from overlay.errors import LocalError
 from overlay.live.addresses import family_of, is_wildcard
+
+OPEN = "the network is open: whoever reaches this address can join, store and request"
+
+
+def is_open(listened_on: str) -> bool:
+    """Whether other machines may reach what listens there."""
+    return not ipaddress.ip_address(listened_on).is_loopback
 
 
 def numeric(text: str) -> str:

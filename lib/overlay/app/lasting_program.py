@@ -67,7 +67,7 @@ class LastingProgram(PeerProgram):
         secret, last = home.secret(), home.last()
         silence = self._look(last)
         self.peer = self._members(secret, last)
-        self._warn()
+        self._warn_if_open(self.options)
         try:
             self._enter(silence)
             home.remember(Lasting(self._shape, self.peer.port))

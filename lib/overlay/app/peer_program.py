@@ -70,7 +70,7 @@ class PeerProgram(Session):
     def _start(self) -> None:
         options = self.options
         self.peer = self._make(options.id, base_port=options.base_port, data=options.data, keep=options.keep)
-        self._warn()
+        self._warn_if_open(self.options)
         try:
             if options.mode == "init":
                 self.peer.setup(options.first, options.second)
@@ -97,10 +97,6 @@ class PeerProgram(Session):
             on_crash=self.on_crash,
             **{"quota": options.quota, **more},
         )
-
-    def _warn(self) -> None:
-        if not self.options.host.startswith("127.") and self.options.host != "::1":
-            self.output.say("the network is open: whoever reaches this address can join, store and request")
 
     def _stop(self) -> None:
         if not self.peer.closed.is_set():

@@ -66,6 +66,7 @@ class RunnerProgram(Session):
         if not options.json:
             for line in summary(options.peers):
                 self.output.write(line)
+        self._warn_if_open(options)
         self.fleet.launch(options.peers)
         if options.seconds is not None:
             self.loop.later(options.seconds, self.terminate)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
+from overlay.app import hosts
 from overlay.app.answers import Answers
 from overlay.app.loop import LineReader, Loop, rich_terminal
 from overlay.app.start import FAILED, INTERRUPTED, LEFT
@@ -45,6 +47,10 @@ class Session:
     def _stop(self) -> None:
         """End what still runs."""
         raise NotImplementedError
+
+    def _warn_if_open(self, options: argparse.Namespace) -> None:
+        if hosts.is_open(options.bind or options.host):
+            self.output.say(hosts.OPEN)
 
     def _listen(self) -> None:
         """To a prompt on a terminal, else to lines."""

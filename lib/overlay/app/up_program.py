@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 import overlay
-from overlay.app import jsonlines
+from overlay.app import hosts, jsonlines
 from overlay.app.arguments import peer_arguments
 from overlay.app.narrator import address
 from overlay.app.options import address_options, convert, lasting_options, make_parser, of_a_ring, seconds, settle
@@ -218,6 +218,8 @@ class Up:
             self.output.answer([f"a peer runs already {where}"])
         else:
             self.output.answer([f"a peer is up {where}"])
+            if hosts.is_open(self.options.bind or self.options.host):
+                self.output.say(hosts.OPEN)
             at = f" --at {running.at}" if data else ""
             self.output.say(f"store a file in its ring by: overlay put FILE{at}; end it by: overlay down{data}")
         if not running.ready:
