@@ -19,12 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import overlay
 from overlay.app import hosts, jsonlines
-from overlay.app.arguments import peer_arguments
-from overlay.app.narrator import address
 from overlay.app.options import address_options, convert, lasting_options, make_parser, of_a_ring, seconds, settle
 from overlay.app.terminal import Output, last_line
 from overlay.errors import LocalError
@@ -79,7 +75,9 @@ def main(words: Sequence[str]) -> int:
         if options.action == "down":
             return Down(options, output).run()
         if options.serve:
-            return serve(options, output)
+            from overlay.app import background
+
+            return background.serve(options)
         return Up(options, output, words).run()
     except LocalError as error:
         output.error(str(error))
@@ -259,55 +257,3 @@ class Down:
         else:
             self.output.error(text)
         return status
-
-
-# The process in the background ------------------------------------------------------------------------------------
-
-
-def serve(options: argparse.Namespace, output: Output) -> int:
-    """Be the peer, until SIGTERM."""
-    from overlay.app.lasting_program import LastingProgram
-    from overlay.app.peer_program import hidden_kinds, real_peer
-    from overlay.app.start import begin, end
-    from overlay.core.pending import Pending
-
-    folder: Path = options.folder
-    try:
-        lock = lock_file(folder / "up.lock")
-    except BlockingIOError:
-        raise LocalError(f"a peer runs already for {folder}") from None
-    file = folder / UP_FILE
-    file.unlink(missing_ok=True)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    class Background(LastingProgram):
-        """As peer.py, without a prompt; its address is written down."""
-
-        def _listen(self) -> None:
-            self._write(ready=self.peer.ready.done)
-            self.loop.settled(self.peer.ready, lambda _: self._write(ready=True))
-
-        def _write(self, **more: Any) -> None:
-            running = Running(os.getpid(), address(self.peer.host, self.peer.port), **more)
-            temporary = file.with_suffix(".new")
-            temporary.write_bytes(msgspec.json.encode(running) + b"\n")
-            temporary.replace(file)
-
-        def _left(self, pending: Pending[None]) -> None:
-            if pending.error is not None:
-                self._write(left=str(pending.error))
-            super()._left(pending)
-
-    given = {name: value for name, value in vars(options).items() if name not in ("action", "serve", "folder", "json")}
-    given.update(
-        mode="create" if options.at is None else "join", data=str(folder / "peer"), files=str(folder / "files")
-    )
-    words = argparse.Namespace(**{**vars(peer_arguments(["create"])), **given})
-    said = begin(words, hidden_kinds(words))
-    status = Background(words, said, real_peer).run()
-    running = read_running(folder)
-    if running is not None and not running.left:
-        file.unlink(missing_ok=True)
-    os.close(lock)
-    return end(said, status)
