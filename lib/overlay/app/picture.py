@@ -49,9 +49,10 @@ def rows_picture(
     columns = min(columns, math.ceil(len(rows) / height))
     left_out = len(rows) - columns * height
     if left_out > 0:
-        worth = lambda row: not (set(row.others) & set(dead) or any(id == row.id for id, _ in fresh))  # noqa: E731
         left_out = len(rows) - columns * (height - 1)
-        rows = sorted(sorted(rows, key=worth)[: columns * (height - 1)], key=lambda row: row.id)
+        to_see = {id for id, _ in fresh} | {row.id for row in rows if set(row.others) & set(dead)}
+        first = sorted(rows, key=lambda row: row.id not in to_see)
+        rows = sorted(first[: columns * (height - 1)], key=lambda row: row.id)
     deep = math.ceil(len(rows) / columns)
     lines: Picture = []
     for index in range(deep):
