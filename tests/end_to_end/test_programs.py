@@ -10,12 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from overlay.app.processes import ProcessPeer
 from tests.end_to_end.processes import DEADLINE_S, ROOT, Program, free_base_port
 
 Start = Callable[..., Program]
@@ -170,6 +172,36 @@ def test_a_lecture(start: Start, tmp_path: Path, more: str) -> None:
     assert "[9] > Peer 14 is no longer alive" in run.lines
     assert "[2] > File 4103 received" in run.lines
     assert sum("as expected" in line for line in run.errors) == 6
+
+
+def test_who_kills_a_peers_process_is_not_told_of_a_defect(tmp_path: Path) -> None:
+    ready, told, why = threading.Event(), threading.Event(), []
+
+    def crashed(peer: ProcessPeer, text: str) -> None:
+        why.append(text)
+        told.set()
+
+    peer = ProcessPeer(
+        4,
+        ping_interval_s=1,
+        host="127.0.0.1",
+        bind=None,
+        base_port=free_base_port([4]),
+        files=str(tmp_path),
+        keep=False,
+        on_event=lambda peer, event: None,
+        on_crash=crashed,
+        on_happening=lambda happening: None,
+    )
+    peer.ready.when_done(lambda _: ready.set())
+    peer.setup(4, 4)
+    try:
+        assert ready.wait(DEADLINE_S)
+        peer._process.kill()
+        assert told.wait(DEADLINE_S)
+    finally:
+        peer.kill()
+    assert why == ["its process was ended by signal 9"]
 
 
 def test_ctrl_c_ends_the_runner_and_all_its_peers(start: Start) -> None:

@@ -224,7 +224,9 @@ class ProcessPeer:
         self.ready.resolve(None)
 
     def _ended(self, status: int) -> None:
-        error: OverlayError = Indefinite(self._errors or f"the process of peer {self.id} ended with status {status}")
+        # What it said last is no reason where it had no time to say anything.
+        killed = f"its process was ended by signal {-status}" if status < 0 else ""
+        error: OverlayError = Indefinite(killed or self._errors or f"its process ended with status {status}")
         if self._joining is not None and self._joining.fail(error):
             self._ending = True
         elif not self._ending:

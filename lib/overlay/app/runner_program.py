@@ -139,8 +139,8 @@ class RunnerProgram(Session):
             self.output.show(line, f"[{happening.me}] ")
 
     def crashed(self, id: int, why: str) -> None:
-        """A defect of ours ended a peer."""
-        self.output.error(f"peer {id} ended because of a defect: {last_line(why)}")
+        """A peer has ended and nobody asked it to: a defect of ours, or somebody killed its process."""
+        self.output.error(f"peer {id} has ended, which nobody asked for: {last_line(why)}")
         self.loop.post(self._lost, id)
 
     def _lost(self, id: int) -> None:
