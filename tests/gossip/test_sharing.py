@@ -142,3 +142,11 @@ def test_bodies_on_their_way_have_a_bound_in_bytes_and_not_in_their_number() -> 
     for number in range(MAX_PULLED_BYTES // MAX_BODY_BYTES + 5):
         node.on_gossip(A, Gossip(number.to_bytes(12), 0, content))
     assert len(ctx.calls) == MAX_PULLED_BYTES // MAX_BODY_BYTES
+
+
+def test_where_everybody_says_much_at_once_all_of_it_arrives() -> None:
+    small = Small(True, True)
+    for number in range(30 * NODES):
+        small.services[number % NODES].broadcast(b"%d" % number)
+        small.world.run_for(0.002)
+    small.world.sim.run_until(lambda: all(len(heard) == 30 * (NODES - 1) for heard in small.heard), 30)

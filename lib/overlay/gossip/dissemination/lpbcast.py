@@ -66,8 +66,8 @@ class LpbcastConfig(msgspec.Struct, frozen=True):
     """In each of so many periods after it was heard, an id is in the digests: |eventIds|m, in time."""
     late_rounds: int = 128
     """And then when 8, 16, 32 and so on have passed, up to this: who was in nobody's view meanwhile hears so late."""
-    buffer_limit: int = 100
-    """|events|m: bodies that are kept for those who miss them."""
+    buffer_limit: int = 1000
+    """|events|m: bodies that are kept for those who miss them. UnsServ has 100: more than that in a second was lost."""
     timeout_s: float = 1.0
     """For a missing broadcast, until another neighbor is asked."""
 
@@ -111,7 +111,9 @@ class Lpbcast(Disseminator):
 
     def gossip(self) -> None:
         """One round: tell a few neighbors."""
-        due = [id for id, age in self._digest.items() if self._is_due(age)][-MAX_DIGEST:]
+        due = [id for id, age in self._digest.items() if self._is_due(age)]
+        # What was told least goes first: where there is too much to tell, all of it is told a few times.
+        due = sorted(due, key=self._digest.__getitem__)[:MAX_DIGEST]
         targets = self.membership.sample(self.config.fanout) if due else []
         if targets:
             rumor = Rumor(self._events(), tuple(due))

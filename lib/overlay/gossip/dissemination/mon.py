@@ -79,7 +79,8 @@ class MonConfig(msgspec.Struct, frozen=True):
     """After a body has come, until it is offered again, and then twice as long, and so on; 0: never, as in the paper."""
     repeats: int = 5
     """So many times, to two neighbors each. Over uniform views, that leaves out e**-10 of those whom nobody had asked."""
-    buffer_limit: int = 100
+    buffer_limit: int = 1000
+    """Bodies that are kept for those who become children later."""
 
     def check(self) -> None:
         """LocalError for what cannot work."""
