@@ -6,7 +6,15 @@ import pytest
 
 from overlay.core.context import Failure, Reason
 from overlay.core.message import Message
-from overlay.gossip.dissemination.base import MAX_BODY_BYTES, MAX_PULLED_BYTES, SHARE_S, Content, Disseminator
+from overlay.gossip.dissemination.base import (
+    MAX_BODY_BYTES,
+    MAX_PULLED_BYTES,
+    SHARE_S,
+    AskPiece,
+    Content,
+    Disseminator,
+    Piece,
+)
 from overlay.gossip.dissemination.brisa import Brisa, Reactivate, Reactivated, Strand
 from overlay.gossip.dissemination.lpbcast import Event, Lpbcast, Rumor
 from overlay.gossip.dissemination.mon import Downward, Mon, Session
@@ -150,3 +158,31 @@ def test_where_everybody_says_much_at_once_all_of_it_arrives() -> None:
         small.services[number % NODES].broadcast(b"%d" % number)
         small.world.run_for(0.002)
     small.world.sim.run_until(lambda: all(len(heard) == 30 * (NODES - 1) for heard in small.heard), 30)
+
+
+def test_after_many_bytes_it_is_waited_until_the_neighbors_have_read_them() -> None:
+    node = Plumtree("s", Few(A, B))
+    ctx = alone(node, ME)
+    node.start()
+    while node.shared(8).done:
+        node.broadcast(bytes(30_000))
+    assert 256 * 1024 < 30_000 * node.sent < 300_000
+    room = node.shared(8)
+    question = AskPiece(b"", 0)
+    assert [(call.peer, call.request) for call in ctx.calls] == [(A, question), (B, question)]
+    assert node.on_ask_piece(A, question) == Piece(b"")
+    ctx.calls.pop(0).on_reply(Piece(b""))
+    ctx.calls.pop(0).on_failed(Failure(Reason.OVERLOADED))
+    assert not room.done
+    ctx.advance(0.1)
+    (again,) = ctx.calls
+    assert again.peer == B
+    again.on_reply(Piece(b""))
+    assert room.done and node.shared(8).done
+    for _ in range(10):
+        node.broadcast(bytes(30_000))
+    room = node.shared(8)
+    ctx.advance(SHARE_S - 0.1)
+    assert not room.done
+    ctx.advance(0.2)
+    assert room.done, "who never answers holds up nobody for ever"

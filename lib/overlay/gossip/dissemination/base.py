@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import msgspec
 
-from overlay.core.context import Failure
+from overlay.core.context import Failure, Reason
 from overlay.core.message import Command, Contact, Message
 from overlay.core.pending import Pending
 from overlay.core.protocol import on
@@ -36,7 +36,14 @@ MAX_SOURCES = 8
 """Of one body, in case that the first fails."""
 
 SHARE_S = 2.0
-"""For so long it is waited for somebody else to have a broadcast of ours."""
+"""For so long it is waited for somebody else to have a broadcast of ours, or to read it."""
+
+UNREAD_BYTES = 256 * 1024
+"""Of our own bodies, sent outright, until neighbors are asked whether they have read them: of more than four times as much that
+is queued for one, the drivers drop what comes next."""
+
+AGAIN_S = 0.05
+"""Until a neighbor is asked again for whom too much is queued."""
 
 
 class Content(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -99,6 +106,9 @@ class Disseminator(Service):
         self._pulls: dict[bytes, _Pull] = {}
         self._unshared: dict[bytes, None] = {}
         """Broadcasts of our own that nobody else has yet."""
+        self._unread_bytes = 0
+        self._reading = 0
+        """Neighbors that have not yet said that they have read them."""
         self._sharing: list[tuple[int, Pending[None]]] = []
 
     def view(self) -> DisseminationView:
@@ -121,6 +131,7 @@ class Disseminator(Service):
         id = self.next_id()
         self.sent += 1
         self._unshared[id] = None
+        self._unread_bytes += len(data) if len(data) <= self.inline_bytes else 0
         # Our own, coming back, is a duplicate.
         self.remember(id, data)
         self.spread(id)
@@ -137,9 +148,15 @@ class Disseminator(Service):
     # What would be lost with us ------------------------------------------------------------------------------
 
     def shared(self, limit: int) -> Pending[None]:
-        """Done when at most `limit` of our own broadcasts are with nobody else, where others are; after SHARE_S in any case."""
+        """Done when at most `limit` of our own broadcasts are with nobody else, where others are, and these keep up with us;
+        after SHARE_S in any case."""
+        if self._unread_bytes > UNREAD_BYTES and not self._reading:
+            self._unread_bytes = 0
+            for peer in self._readers():
+                self._reading += 1
+                self._ask_reader(peer)
         done: Pending[None] = Pending()
-        if len(self._unshared) <= limit or not self.membership.neighbors():
+        if self._is_shared(limit) or not self.membership.neighbors():
             done.resolve(None)
         else:
             self._sharing.append((limit, done))
@@ -150,15 +167,45 @@ class Disseminator(Service):
         """Somebody else has it now, or nobody ever will."""
         if id in self._unshared:
             del self._unshared[id]
-            for limit, done in self._sharing:
-                if len(self._unshared) <= limit:
-                    done.resolve(None)
-            self._sharing = [pair for pair in self._sharing if not pair[1].done]
+            self._tell_sharing()
+
+    def _is_shared(self, limit: int) -> bool:
+        return len(self._unshared) <= limit and not self._reading
+
+    def _tell_sharing(self) -> None:
+        for limit, done in self._sharing:
+            if self._is_shared(limit):
+                done.resolve(None)
+        self._sharing = [pair for pair in self._sharing if not pair[1].done]
 
     def _stop_sharing(self, done: Pending[None]) -> None:
         if not done.done:
-            for id in list(self._unshared):
-                self._share(id)
+            self._unshared.clear()
+            self._reading = 0
+            self._tell_sharing()
+
+    def _readers(self) -> Iterable[Contact]:
+        """To whom a broadcast of our own is sent outright."""
+        return self.membership.neighbors()
+
+    def _ask_reader(self, peer: Contact) -> None:
+        """Whoever answers has read what was sent before the question."""
+
+        def failed(failure: Failure) -> None:
+            if failure.reason is Reason.OVERLOADED:
+                self.ctx.after(AGAIN_S, self._ask_again, peer)
+            else:
+                self._read()
+
+        self.ask(peer, AskPiece(b"", 0), Piece, lambda _: self._read(), failed, timeout_s=SHARE_S)
+
+    def _ask_again(self, peer: Contact) -> None:
+        if self.running and self._reading:
+            self._ask_reader(peer)
+
+    def _read(self) -> None:
+        self._reading = max(self._reading - 1, 0)
+        self._tell_sharing()
 
     # What is known -------------------------------------------------------------------------------------------
 
@@ -276,5 +323,6 @@ class Disseminator(Service):
     def stop(self) -> None:
         super().stop()
         self._pulls.clear()
-        for id in list(self._unshared):
-            self._share(id)
+        self._unshared.clear()
+        self._reading = 0
+        self._tell_sharing()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -127,6 +128,10 @@ class Mon(Disseminator):
         for branch in self.sessions.values():
             branch.timer.cancel()
         super().stop()
+
+    def _readers(self) -> Iterable[Contact]:
+        branch = self.sessions.get(self._own) if self._own is not None else None
+        return branch.children.values() if branch is not None else ()
 
     # The tree ------------------------------------------------------------------------------------------------
 

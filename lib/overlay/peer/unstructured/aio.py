@@ -142,8 +142,9 @@ class Dissemination(DisseminationHandle):
     _home: AsyncHome
 
     async def broadcast(self, data: bytes) -> None:
-        """Send to all others; returns when it is on its way, or eight are that nobody else has."""
-        await self._home.all_done([self._call(self._send, data)])
+        """Send to all others; returns when it is on its way. It waits before that while others cannot keep up."""
+        while (room := self._call(self._send, data)) is not None:
+            await self._home.all_done([room])
         # The sockets have their turn before a program that broadcasts in a loop goes on.
         await asyncio.sleep(0)
 

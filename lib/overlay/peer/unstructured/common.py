@@ -296,9 +296,13 @@ class DisseminationHandle(Handle[Disseminator]):
             raise LocalError("this handler was not added")
         self._handlers.remove(handler)
 
-    def _send(self, data: bytes) -> Pending[None]:
+    def _send(self, data: bytes) -> Pending[None] | None:
+        """Broadcast, or say what has to be waited for before that."""
+        room = self._protocol.shared(UNSHARED)
+        if not room.done:
+            return room
         self._protocol.broadcast(data)
-        return self._protocol.shared(UNSHARED)
+        return None
 
     def retire(self) -> Pending[None]:
         """Say nothing more; done when what was said is with somebody else, and `close` takes nothing away."""

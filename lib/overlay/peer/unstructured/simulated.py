@@ -128,8 +128,9 @@ class Dissemination(DisseminationHandle):
     _home: SimHome
 
     def broadcast(self, data: bytes) -> None:
-        """Send to all others; it arrives when time passes, which it does here where eight are with nobody else."""
-        self._home.all_done([self._call(self._send, data)])
+        """Send to all others; it arrives when time passes, which it does here only while others cannot keep up."""
+        while (room := self._call(self._send, data)) is not None:
+            self._home.all_done([room])
 
     def leave(self) -> None:
         """Stop; the network goes on."""

@@ -123,8 +123,9 @@ class Dissemination(DisseminationHandle):
     _home: ThreadHome
 
     def broadcast(self, data: bytes) -> None:
-        """Send to all others; returns when it is on its way, or eight are that nobody else has."""
-        self._home.all_done([self._call(self._send, data)])
+        """Send to all others; returns when it is on its way. It waits before that while others cannot keep up."""
+        while (room := self._call(self._send, data)) is not None:
+            self._home.all_done([room])
 
     def leave(self) -> None:
         """Stop; the network goes on."""
