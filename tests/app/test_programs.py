@@ -192,6 +192,30 @@ def test_a_second_ctrl_c_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> N
             signal.signal(number, handler)
 
 
+def test_a_signal_that_another_thread_gets_wakes_the_loop() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    loop, running = loops.Loop(), threading.Event()
+    # If nothing else wakes it, this ends the test.
+    rescue = threading.Timer(40, loop.exit, (1,))
+
+    def get_one() -> None:
+        running.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    other = threading.Thread(target=get_one)
+    try:
+        loop.handle_signals(lambda: None, lambda: loop.exit(0))
+        loop.post(running.set)
+        rescue.start()
+        other.start()
+        assert loop.run() == 0
+    finally:
+        rescue.cancel()
+        other.join()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
 def test_pings_off_and_on() -> None:
     run = peer("init 2 4 5 3")
     run.type("pings off")

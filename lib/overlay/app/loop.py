@@ -34,6 +34,8 @@ class Loop:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[tuple[float, float, Callable[[], None]]] = []
         self._interrupts = 0
+        self._signals: int | None = None
+        """Where the system's handler writes that a signal has come."""
         self.status: int | None = None
 
     def post(self, call: Callable[..., None], *args: Any) -> None:
@@ -73,10 +75,13 @@ class Loop:
 
     def run(self) -> int:
         """Until `exit`; the status."""
-        while self.status is None:
-            self._run_timers()
-            with contextlib.suppress(queue.Empty):
-                self._inbox.get(timeout=self._until_due())()
+        try:
+            while self.status is None:
+                self._run_timers()
+                with contextlib.suppress(queue.Empty):
+                    self._inbox.get(timeout=self._until_due())()
+        finally:
+            self._hear_no_signals()
         return self.status
 
     def _until_due(self) -> float | None:
@@ -109,6 +114,28 @@ class Loop:
 
         signal.signal(signal.SIGINT, interrupted)
         signal.signal(signal.SIGTERM, lambda *_: self.post(on_terminate))
+        if os.name != "nt":  # there the loop does not wait for long
+            self._hear_signals()
+
+    def _hear_signals(self) -> None:
+        """The system may give a signal to any thread, which does not wake the main one; its handler runs there alone."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._signals = write
+
+        def wake() -> None:
+            while os.read(read, 64):
+                self.post(_look_again)
+            os.close(read)
+
+        threading.Thread(target=wake, name="signals", daemon=True).start()
+
+    def _hear_no_signals(self) -> None:
+        if self._signals is not None:
+            signal.set_wakeup_fd(-1)
+            os.close(self._signals)
+            self._signals = None
 
     def interrupt(self, call: Callable[[], None]) -> bool:
         """Ctrl-C: have it called soon. False the second time: then nothing is waited for any more, the caller ends us."""
