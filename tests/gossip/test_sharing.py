@@ -186,3 +186,19 @@ def test_after_many_bytes_it_is_waited_until_the_neighbors_have_read_them() -> N
     assert not room.done
     ctx.advance(0.2)
     assert room.done, "who never answers holds up nobody for ever"
+
+
+@both_kinds
+@both_editions
+def test_a_node_that_ends_its_service_and_stays_in_the_network_cuts_off_nobody(
+    is_extreme: bool, many_to_many: bool
+) -> None:
+    small = Small(is_extreme, many_to_many)
+    for step, gone in enumerate((5, 1, 6, 0)):
+        small.services[3].broadcast(b"before %d" % step)
+        small.world.run_for(2)
+        small.services[gone].leave()
+        small.services[3].broadcast(b"after %d" % step)
+        small.world.run_for(10)
+    for number in (2, 4, 7):
+        assert len(set(small.heard[number])) == 8, number

@@ -141,6 +141,11 @@ class Brisa(Disseminator):
 
     def stop(self) -> None:
         self.membership.unsubscribe(self._on_neighbor)
+        # The network may go on without this service, and its links stay: nothing else would tell those below.
+        for name, stream in self.streams.items():
+            for peer in self.membership.neighbors():
+                if peer.id not in stream.quiet and peer.id not in stream.parents:
+                    self.ctx.send(peer, Orphaned(name))
         super().stop()
 
     def view(self) -> BrisaView:
