@@ -118,6 +118,29 @@ def test_a_body_lives_as_long_as_one_entry_has_it(disk: FolderDisk) -> None:
     assert disk.source(ref_of(BODY)) is None
 
 
+def test_a_body_that_only_passes_costs_no_commit_and_goes_and_an_entry_that_was_there_goes_too(
+    disk: FolderDisk,
+) -> None:
+    def passing(body: bytes) -> tuple[Write, Write]:
+        return Write("k", Entry(b"", fetch(disk, body))), Write("k", None)
+
+    disk.write("s", passing(BODY))
+    assert disk.source(ref_of(BODY)) is None and not (disk.path / ".overlay/index.db").exists()
+    outcomes: list[LocalError | None] = []
+    commits = [
+        disk.write_all([("s", batch)], outcomes.extend)
+        for batch in ((Write("k", Entry(b"v", fetch(disk, BODY))),), passing(OTHER))
+    ]
+    for commit in commits:
+        commit()
+    # While it was being written, too.
+    assert outcomes == [None, None] and disk.entries("s") == {}
+    assert disk.source(ref_of(BODY)) is None and disk.source(ref_of(OTHER)) is None
+    disk.write("s", (Write("k", Entry(b"v")),))
+    disk.write("s", passing(BODY))
+    assert disk.entries("s") == {}
+
+
 def test_a_file_of_the_shared_folder_is_copied_when_it_is_kept(disk: FolderDisk, tmp_path: Path) -> None:
     original = tmp_path / "files/2067.pdf"
     original.write_bytes(BODY)

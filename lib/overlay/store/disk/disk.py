@@ -195,8 +195,8 @@ class FolderDisk:
                             self._finish(None)
                             if outcomes[number] is None:
                                 self._export([step for step in steps if isinstance(step, Export)])
-                        else:
-                            staged[number] = self._ledger.stage(service, [s for s in steps if isinstance(s, Write)])
+                        elif writes := self._ledger.lasting(service, [s for s in steps if isinstance(s, Write)]):
+                            staged[number] = self._ledger.stage(service, writes)
                 except LocalError as error:
                     outcomes[number] = error
             self._bodies.used(used)

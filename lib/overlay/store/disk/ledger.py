@@ -7,6 +7,7 @@ any more. Only what must not be shown once it is forgotten is hidden before.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Staged:
 class Ledger:
     """One thread at a time uses it."""
 
-    __slots__ = ("_bodies", "_home", "_is_rooted", "_shown", "_source", "kept")
+    __slots__ = ("_bodies", "_coming", "_home", "_is_rooted", "_shown", "_source", "kept")
 
     def __init__(self, home: Home, bodies: Bodies, shown: Shown, source: Callable[[BlobRef], Path | None]):
         self._home = home
@@ -50,6 +51,8 @@ class Ledger:
         bodies.on_return = self.show
         self.kept: dict[Place, tuple[BlobRef | None, int]] = {}
         """The body of every entry, and its bytes without that."""
+        self._coming: Counter[Place] = Counter()
+        """How often each is being written."""
 
     def load(self) -> list[str]:
         """Count and show what is kept. What is damaged: rows that are not what was written, or whose body is gone."""
@@ -89,6 +92,13 @@ class Ledger:
         self._bodies.forget(ref)
         return places
 
+    def lasting(self, service: str, steps: Sequence[Write]) -> Sequence[Write]:
+        """Without what leaves no trace: an entry that was not there, and that is written and deleted at once."""
+        if len(steps) == 2 and steps[0].key == steps[1].key and steps[0].entry is not None and steps[1].entry is None:
+            place = service, steps[0].key
+            return steps if place in self.kept or self._coming[place] else ()
+        return steps
+
     def stage(self, service: str, steps: Sequence[Write]) -> Staged:
         """Have everything here that the entries refer to, and count it; LocalError where that cannot be."""
         staged = Staged()
@@ -104,6 +114,7 @@ class Ledger:
     def _stage_one(self, staged: Staged, service: str, step: Write) -> None:
         if step.entry is None:
             staged.rows.append((service, check_key(step.key), None))
+            self._coming[service, step.key] += 1
             staged.refs.append(None)
             if self._shown.hide(step.key):
                 staged.hidden.append(step.key)
@@ -116,6 +127,7 @@ class Ledger:
         self._bodies.entry_bytes += len(data)
         staged.size += len(data)
         staged.rows.append((service, step.key, data))
+        self._coming[service, step.key] += 1
         staged.refs.append(ref)
 
     def undo(self, staged: Staged) -> None:
@@ -124,6 +136,7 @@ class Ledger:
         self._bodies.spare(staged.refs)
         self._bodies.collect(ref for ref in staged.refs if ref is not None)
         for service, key, _ in staged.rows:
+            self._has_come((service, key))
             ref = self.kept.get((service, key), (None,))[0]
             if key in staged.hidden and ref is not None:
                 self._shown.show(key, ref)
@@ -144,6 +157,7 @@ class Ledger:
         is_seen = False
         for part in staged:
             for (service, key, data), ref in zip(part.rows, part.refs, strict=True):
+                self._has_come((service, key))
                 old, size = self.kept.pop((service, key), (None, 0))
                 self._bodies.entry_bytes -= size
                 replaced.append(old)
@@ -160,6 +174,11 @@ class Ledger:
                 self._bodies.collect(ref for ref in replaced if ref is not None)
         except LocalError as error:
             log.warning("what is no longer needed is still there: %s", error)
+
+    def _has_come(self, place: Place) -> None:
+        self._coming[place] -= 1
+        if not self._coming[place]:
+            del self._coming[place]
 
     def _count(self, place: Place, ref: BlobRef | None, size: int) -> bool:
         self.kept[place] = ref, size
