@@ -305,6 +305,16 @@ def test_an_orphan_asks_at_once_when_a_neighbor_tells_of_its_way() -> None:
     assert not ctx.calls and node.hard_repairs == 1
 
 
+def test_who_is_no_neighbor_any_more_is_heard_but_becomes_no_parent() -> None:
+    node, ctx, heard = brisa(A, B)
+    assert isinstance(node.membership, Few)
+    node.membership.tell(A, False)
+    node.on_strand(A, strand(1, D, A))
+    assert heard == [b"x"] and node.view().parents == {STREAM: ()}
+    node.on_strand(B, strand(2, D, B))
+    assert node.view().parents == {STREAM: (B.id,)}
+
+
 def test_a_source_takes_no_parent_in_its_own_stream() -> None:
     node, ctx, heard = brisa(A)
     id = node.broadcast(b"mine")

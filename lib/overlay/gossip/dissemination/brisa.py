@@ -229,7 +229,8 @@ class Brisa(Disseminator):
         """Take a parent, if there is room for one and this one may be."""
         if name == self._own or peer.id in stream.parents or len(stream.parents) >= self.config.parents:
             return False
-        if not self._fits(stream, path):
+        # What a link carried last can come after its end, of which we would not hear again.
+        if not self._fits(stream, path) or not self._is_neighbor(peer):
             return False
         stream.parents[peer.id] = peer
         stream.retries = 0
@@ -240,6 +241,9 @@ class Brisa(Disseminator):
         if self.config.parents == 1 or not stream.path:
             self._place(name, stream, path)
         return True
+
+    def _is_neighbor(self, peer: Contact) -> bool:
+        return any(other.id == peer.id for other in self.membership.neighbors())
 
     def _follow(self, name: bytes, stream: Stream, parent: Contact, path: tuple[Key, ...]) -> None:
         """A parent tells where it is now."""
@@ -273,7 +277,7 @@ class Brisa(Disseminator):
     @on(Deactivate)
     def on_deactivate(self, sender: Contact, message: Deactivate) -> None:
         stream = self.streams.get(message.stream)
-        if stream is not None and any(peer.id == sender.id for peer in self.membership.neighbors()):
+        if stream is not None and self._is_neighbor(sender):
             stream.quiet.add(sender.id)
 
     # Repair --------------------------------------------------------------------------------------------------
@@ -322,7 +326,7 @@ class Brisa(Disseminator):
     def _answered(
         self, name: bytes, stream: Stream, candidates: list[Contact], peer: Contact, answer: Reactivated
     ) -> None:
-        if answer.accepted and any(other.id == peer.id for other in self.membership.neighbors()):
+        if answer.accepted and self._is_neighbor(peer):
             if self._adopt(name, stream, peer, answer.path):
                 self.soft_repairs += 1
             elif peer.id not in stream.parents:
