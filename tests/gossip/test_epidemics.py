@@ -306,7 +306,7 @@ def test_an_orphan_asks_at_once_when_a_neighbor_tells_of_its_way() -> None:
 
 
 def test_who_is_no_neighbor_any_more_is_heard_but_becomes_no_parent() -> None:
-    node, ctx, heard = brisa(A, B)
+    node, _, heard = brisa(A, B)
     assert isinstance(node.membership, Few)
     node.membership.tell(A, False)
     node.on_strand(A, strand(1, D, A))
