@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from overlay.errors import Indefinite
 from overlay.store.replicated.messages import Version
-from tests.store.replicated.test_replicas import NUMBERS, do, ring_of, settle, value
+from tests.store.replicated.test_replicas import CONFIG, NUMBERS, do, ring_of, settle, value
 from tests.sweep.stores import StorePeer, StoreRing
 
 
@@ -55,3 +56,13 @@ def test_what_a_silent_root_may_have_written_keeps_its_version(is_newer: bool) -
     ring.sim.run_until(lambda: len(ring.members()) == len(NUMBERS) and not ring.wrong_ring(), 120)
     settle(ring)
     assert {value(ring, peer, "name") for peer in ring.live()} == {b"perhaps" if is_newer else b"other's"}
+
+
+def test_what_two_of_three_acknowledged_is_read_at_once_where_the_root_s_own_disk_is_the_slow_one() -> None:
+    ring = ring_of(config=msgspec.structs.replace(CONFIG, durable=2))
+    root, *_ = ring.keepers(b"name")
+    do(ring, root.replicas.put("name", b"first"))
+    ring.sim.disk(root.contact).write_s = (1.0, 1.0)
+    reader = next(peer for peer in ring.live() if peer not in ring.keepers(b"name"))
+    assert do(ring, reader.replicas.put("name", b"second")).copies >= 2
+    assert value(ring, reader, "name") == b"second"

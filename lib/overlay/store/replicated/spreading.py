@@ -87,7 +87,8 @@ class Spread:
         def durable(_: object = None) -> None:
             self._asked.pop(contact.id, None)
             self._copies[contact.id] = None
-            if len(self._copies) >= site.config.durable:
+            # Whoever reads asks us first, so what is acknowledged is on our own disk, or we know that it is not.
+            if len(self._copies) >= site.config.durable and site.ctx.me.id not in self._asked:
                 self.outcome.resolve(len(self._copies))
             elif not self._asked:
                 self.begin()
