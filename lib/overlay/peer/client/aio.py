@@ -19,7 +19,7 @@ import msgspec
 
 from overlay.core.message import Contact, Message
 from overlay.errors import LocalError, RemoteError
-from overlay.peer.client.asker import ASK_S, Asker, at_desk
+from overlay.peer.client.asker import ASK_S, Asker, Nobody, at_desk
 from overlay.peer.client.line import NoAnswer
 from overlay.peer.client.segments import (
     INDEX_BYTES,
@@ -283,7 +283,7 @@ class AsyncClient:
                 found = await self._list_once()
                 return tuple([await self._with_size(one) for one in found if not one.name.startswith(RESERVED)])
             except (NoAnswer, RemoteError) as error:
-                if "keeps no store" in str(error):
+                if isinstance(error, Nobody) or "keeps no store" in str(error):
                     raise
                 if asyncio.get_running_loop().time() + AGAIN_S >= until:
                     raise NoAnswer(f"the records cannot be listed: {error}") from None

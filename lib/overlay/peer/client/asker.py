@@ -33,6 +33,10 @@ MAX_RING = 1024
 MAX_KNOWN = 32
 
 
+class Nobody(NoAnswer):
+    """None of the addresses that are known is a peer's, or none of these peers is there."""
+
+
 class Busy(RemoteError):
     """Not now: the peer does too much already."""
 
@@ -176,7 +180,7 @@ class Asker:
                 silences.append(str(silence))
                 continue
             return line
-        raise NoAnswer("; ".join(silences[:3]))
+        raise Nobody("; ".join(silences[:3]))
 
     async def _remember(self, line: Line, place: tuple[str, int]) -> None:
         """The one that answers is asked first from now on; its neighbors may be asked when it is gone."""

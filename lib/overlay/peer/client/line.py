@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 
 from overlay.core.codec import Codec, DecodeError
@@ -85,7 +86,9 @@ class Line:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError) as error:
-            why = "timed out" if isinstance(error, TimeoutError) else error.strerror or str(error)
+            # Of what asyncio makes of an error only the number says what it was.
+            said = os.strerror(error.errno) if error.errno else str(error)
+            why = "timed out" if isinstance(error, TimeoutError) else said
             raise NoAnswer(f"no peer answers at {where}: {why}") from None
         line = cls(stranger, reader, writer, where)
         try:
